@@ -1,0 +1,1 @@
+//! Alpine's package formats, pure: bytes in, values out, and back.

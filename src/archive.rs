@@ -1,0 +1,1 @@
+//! Tar streams into trees, with no trust in what they say.

@@ -1,0 +1,1 @@
+//! Formats of the BEAM, pure: external terms, `.app`, `.rel`, `.boot`, module chunks.

@@ -1,0 +1,1 @@
+//! ELF files, pure: what they need and what they offer.

@@ -1,0 +1,1 @@
+//! Image formats: each written from a [`crate::tree::ValidTree`].

@@ -1,0 +1,22 @@
+//! leanfs turns a BEAM release (`mix release`, or any OTP release) into a bootable image of a few megabytes.
+//! It needs no container runtime, no root, no user namespaces, no loop devices and no shell.
+//!
+//! ```text
+//! recipe ─► resolve ─► fetch ─► layers ─► tree ─► prune ─► image writers ─► launch / verify
+//! ```
+
+pub mod apk;
+pub mod arch;
+pub mod archive;
+pub mod beam;
+pub mod elf;
+pub mod fetch;
+pub mod image;
+pub mod kernel;
+pub mod layer;
+pub mod prune;
+pub mod recipe;
+pub mod report;
+pub mod resolve;
+pub mod tree;
+pub mod vm;

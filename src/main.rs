@@ -1,0 +1,3 @@
+//! The `leanfs` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What leaves a tree, each with its reason.

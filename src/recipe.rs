@@ -1,0 +1,295 @@
+//! What to assemble: [`Recipe`], made by hand, or from `leanfs.toml` and flags.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::arch::Arch;
+
+/// Everything that decides what an image holds, and where it is written.
+///
+/// Make one with [`Recipe::new`] and set the fields that differ.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Recipe {
+    /// The release: a directory or a tarball that holds `releases/VERSION/`.
+    pub release: PathBuf,
+    /// The architecture of the image.
+    pub arch: Arch,
+    /// Where packages come from, the most wanted first. Without the architecture at the end.
+    pub repositories: Vec<Repository>,
+    /// Key files, or directories of key files, that may sign indexes and packages. Alpine's own keys are
+    /// built in; they are trusted when this is empty.
+    pub keys: Vec<PathBuf>,
+    /// Take unsigned and unknown-signed indexes and packages. Hashes are still checked.
+    pub allow_untrusted: bool,
+    /// Packages beside what the release needs, as in apk's world file (`ca-certificates-bundle`, `busybox>1.36`).
+    pub packages: Vec<String>,
+    /// Where Erlang/OTP comes from.
+    pub otp: OtpSource,
+    /// Where libraries come from for programs that no package serves (a glibc ERTS): a root directory. `None`
+    /// takes this machine if its libraries fit.
+    pub sysroot: Option<PathBuf>,
+    /// A directory that is laid over everything else.
+    pub overlay: Option<PathBuf>,
+    /// How much of the tree goes.
+    pub prune: PruneLevel,
+    /// Put a shell and the usual commands (busybox) into the image.
+    pub shell: bool,
+    /// The kernel beside the image.
+    pub kernel: KernelSource,
+    /// What to write.
+    pub images: Vec<ImageSpec>,
+    /// How the release is started.
+    pub run: RunSettings,
+    /// The directory for the images, the kernel and the manifest.
+    pub output: PathBuf,
+    /// Where downloads are kept, shared by all runs of the user.
+    pub cache: PathBuf,
+    /// Never use the network.
+    pub offline: bool,
+    /// How many downloads and compressions at a time.
+    pub jobs: usize,
+    /// A file of PEM certificates to trust for `https://` instead of the built-in ones.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy for `http://` and `https://` by the usual environment variables' rules.
+    pub proxy: ProxySettings,
+    /// Modification time for files that have none of their own, and the latest time that any file keeps
+    /// (`SOURCE_DATE_EPOCH`); seconds since 1970.
+    pub source_date_epoch: i64,
+}
+
+impl Recipe {
+    /// A recipe with defaults: Alpine's current stable repositories, OTP as the release wants it, an xz
+    /// initramfs and `linux-virt`, no network restrictions, cache and output as given.
+    pub fn new(
+        release: impl Into<PathBuf>,
+        arch: Arch,
+        output: impl Into<PathBuf>,
+        cache: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            release: release.into(),
+            arch,
+            repositories: Repository::defaults(),
+            keys: Vec::new(),
+            allow_untrusted: false,
+            packages: Vec::new(),
+            otp: OtpSource::Automatic,
+            sysroot: None,
+            overlay: None,
+            prune: PruneLevel::Apps,
+            shell: false,
+            kernel: KernelSource::Package("linux-virt".to_owned()),
+            images: vec![ImageSpec::default()],
+            run: RunSettings::default(),
+            output: output.into(),
+            cache: cache.into(),
+            offline: false,
+            jobs: std::thread::available_parallelism().map_or(1, Into::into),
+            ca_file: None,
+            proxy: ProxySettings::default(),
+            source_date_epoch: 0,
+        }
+    }
+}
+
+/// Where a repository of packages is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Repository {
+    /// An `http://` or `https://` address, without a trailing slash; `/ARCH/APKINDEX.tar.gz` is added.
+    Url(String),
+    /// A local directory that holds `ARCH/APKINDEX.tar.gz`.
+    Directory(PathBuf),
+}
+
+impl Repository {
+    /// Alpine's stable release that is used when nothing else is said.
+    pub const DEFAULT_ALPINE: &'static str = "v3.23";
+
+    /// Alpine's current stable `main` and `community`.
+    pub fn defaults() -> Vec<Self> {
+        ["main", "community"]
+            .map(|name| {
+                Self::Url(format!("https://dl-cdn.alpinelinux.org/alpine/{}/{name}", Self::DEFAULT_ALPINE))
+            })
+            .into()
+    }
+
+    /// Takes an address or a directory, as people write it.
+    ///
+    /// # Errors
+    /// The text itself when it has a scheme (`ftp://`) that is not supported.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("file://") {
+            return Ok(Self::Directory(path.into()));
+        }
+        match text.split_once("://") {
+            Some(("http" | "https", _)) => Ok(Self::Url(text.trim_end_matches('/').to_owned())),
+            Some(_) => Err(text.to_owned()),
+            None => Ok(Self::Directory(text.into())),
+        }
+    }
+}
+
+/// Without credentials.
+impl std::fmt::Display for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Url(url) => f.write_str(&crate::fetch::without_credentials(url)),
+            Self::Directory(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Where Erlang/OTP comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OtpSource {
+    /// The release's own ERTS if it has one, else packages.
+    Automatic,
+    /// Alpine's packages, even if the release has an ERTS.
+    Packages,
+    /// A tarball (`.tar.gz`, `.tar.xz`, `.tar.zst`) of an installation, with its SHA-256 if it must be checked.
+    Tarball {
+        /// The file.
+        path: PathBuf,
+        /// What it must hash to.
+        sha256: Option<[u8; 32]>,
+    },
+    /// A tarball to download.
+    Url {
+        /// The address.
+        url: String,
+        /// What it must hash to.
+        sha256: [u8; 32],
+    },
+}
+
+/// How much of the tree goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PruneLevel {
+    /// Nothing: every file of every layer.
+    None,
+    /// Applications of OTP that the release doesn't list, and what no running system reads (sources, headers,
+    /// manuals).
+    Apps,
+}
+
+/// Where the kernel comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelSource {
+    /// A kernel package; only its kernel and the modules that the image needs are unpacked.
+    Package(String),
+    /// A kernel file; its drivers must be built in.
+    File(PathBuf),
+    /// None is written.
+    None,
+}
+
+/// One output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// The format.
+    pub format: ImageFormat,
+    /// How it is compressed.
+    pub compression: Compression,
+}
+
+impl Default for ImageSpec {
+    fn default() -> Self {
+        Self { format: ImageFormat::Initramfs, compression: Compression::Xz { level: None } }
+    }
+}
+
+/// The image formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageFormat {
+    /// A cpio archive that the kernel unpacks into its root file system.
+    Initramfs,
+}
+
+/// Compressors and their levels; without a level, the best ratio that is worth its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Nothing.
+    None,
+    /// RFC 1952; level 1–9.
+    Gzip {
+        /// Compression level.
+        level: Option<u32>,
+    },
+    /// With CRC32 and, for x86_64, the x86 BCJ filter, as the kernel reads it; level 0–9.
+    Xz {
+        /// Compression level.
+        level: Option<u32>,
+    },
+    /// RFC 8878; level 1–22.
+    Zstd {
+        /// Compression level.
+        level: Option<u32>,
+    },
+    /// The legacy frame format, the only one that the kernel reads.
+    Lz4,
+}
+
+/// How the release is started by PID 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunSettings {
+    /// The host's name inside the image. With a dot, or the resolver asks the network for it at start.
+    pub hostname: String,
+    /// Environment variables for the release.
+    pub env: BTreeMap<String, String>,
+    /// Erlang distribution: off unless this is set, and then `epmd` comes along.
+    pub distribution: Option<Distribution>,
+    /// What happens when the release has ended.
+    pub on_exit: OnExit,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self {
+            hostname: "leanfs.local".to_owned(),
+            env: BTreeMap::new(),
+            distribution: None,
+            on_exit: OnExit::PowerOff,
+        }
+    }
+}
+
+/// Erlang distribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distribution {
+    /// The node's name: `app` (with short names) or `app@host.domain`.
+    pub node: String,
+    /// `-name` instead of `-sname`.
+    pub long_names: bool,
+    /// The cookie; the release's own if there is none.
+    pub cookie: Option<String>,
+}
+
+/// What PID 1 does when the release has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExit {
+    /// Switches the machine off.
+    PowerOff,
+    /// Starts it again.
+    Reboot,
+    /// Stops the processor and leaves the console as it is.
+    Halt,
+}
+
+/// Proxies, as the environment variables of the same names say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// For `http://`.
+    pub http_proxy: Option<String>,
+    /// For `https://`.
+    pub https_proxy: Option<String>,
+    /// For what has none of its own.
+    pub all_proxy: Option<String>,
+    /// Hosts that are asked directly: names, `.domain` suffixes or `*`, with commas between.
+    pub no_proxy: Option<String>,
+}

@@ -1,0 +1,138 @@
+//! `manifest.json`: what an image holds, what was left out, and why.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::tree::LayerKind;
+
+/// Everything that is known of the outputs of one run. All sizes are bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// The version of this format; a reader refuses others.
+    pub format: u32,
+    /// The version of leanfs that wrote it.
+    pub leanfs: String,
+    /// The architecture of the image.
+    pub arch: Arch,
+    /// The release.
+    pub release: ReleaseInfo,
+    /// Packages of which something was taken, in order of their names.
+    pub packages: Vec<PackageInfo>,
+    /// What was resolved and then left out, with the reason.
+    pub left_out: Vec<LeftOut>,
+    /// Scripts of packages whose effects are not reproduced: nothing of them has happened.
+    pub unknown_scripts: Vec<UnknownScript>,
+    /// What the user was told beside that.
+    pub notes: Vec<String>,
+    /// The files of the output directory, this manifest apart.
+    pub outputs: Vec<Output>,
+    /// Every file of the image, in path order.
+    pub files: Vec<FileInfo>,
+    /// Every file that pruning took out, in path order.
+    pub removed: Vec<RemovedFile>,
+    /// How to start the image: kernel command line.
+    pub command_line: String,
+}
+
+/// The release inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseInfo {
+    /// Its name in the `.rel` file.
+    pub name: String,
+    /// Its version there.
+    pub version: String,
+    /// The version of the Erlang runtime system.
+    pub erts: String,
+    /// Where Erlang/OTP came from: `release`, `packages` or `tarball`.
+    pub otp_source: String,
+    /// Applications and versions.
+    pub applications: BTreeMap<String, String>,
+}
+
+/// A package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageInfo {
+    /// Name.
+    pub name: String,
+    /// Version with release.
+    pub version: String,
+    /// The repository that it came from.
+    pub repository: String,
+    /// SHA-256 of its compressed data member, as its signed control member says; lower-case hexadecimal.
+    pub data_sha256: String,
+    /// The chain of names that wanted it.
+    pub wanted_by: Vec<String>,
+}
+
+/// Something that was not put into the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// A package.
+    pub name: String,
+    /// Why it may be missing.
+    pub reason: String,
+}
+
+/// A script that is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownScript {
+    /// The package with its version.
+    pub package: String,
+    /// `post-install` and so on.
+    pub script: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A file that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its name in the output directory.
+    pub name: String,
+    /// `initramfs` or `kernel`.
+    pub kind: String,
+    /// Its size.
+    pub size: u64,
+    /// Its hash, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// A file in the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileInfo {
+    /// Absolute path; bytes that are not UTF-8 are escaped as `\xNN`.
+    pub path: String,
+    /// `directory`, `file`, `symlink`, `hardlink`, `char-device`, `block-device` or `fifo`.
+    pub kind: String,
+    /// Bytes of content.
+    pub size: u64,
+    /// What brought it.
+    pub layer: LayerKind,
+    /// Which part of that.
+    pub part: String,
+}
+
+/// A file that is not in the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedFile {
+    /// As in [`FileInfo`].
+    pub path: String,
+    /// Bytes of content.
+    pub size: u64,
+    /// What had brought it.
+    pub layer: LayerKind,
+    /// Which part of that.
+    pub part: String,
+    /// The rule that took it.
+    pub rule: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Manifest {
+    /// The [`Manifest::format`] that this version writes and reads.
+    pub const FORMAT: u32 = 1;
+}

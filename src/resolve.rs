@@ -1,0 +1,1 @@
+//! Which packages satisfy what is wanted, as `apk` would choose them.

@@ -1,0 +1,1 @@
+//! Virtual machines: starts images and says whether the application came up.
