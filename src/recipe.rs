@@ -1,7 +1,14 @@
 //! What to assemble: [`Recipe`], made by hand, or from `leanfs.toml` and flags.
 
+pub mod file;
+mod settings;
+mod words;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+pub use settings::{Settings, SettingsError};
+pub use words::{UnknownChoice, parse_sha256};
 
 use crate::arch::Arch;
 

@@ -1,0 +1,445 @@
+//! `leanfs.toml`: text in, [`Settings`] out.
+//!
+//! ```toml
+//! overlay = "rootfs"                    # a directory that is laid over everything else
+//! shell = false                         # true: busybox, and /bin/sh with it
+//! [release]
+//! path = "_build/prod/rel/hello"
+//! [base]
+//! arch = "x86_64"
+//! repositories = ["https://dl-cdn.alpinelinux.org/alpine/v3.23/main"]
+//! packages = ["ca-certificates-bundle"]
+//! keys = ["keys"]
+//! sysroot = "/"
+//! [otp]
+//! source = "packages"                   # or { path = …, sha256 = … }, or { url = …, sha256 = … }
+//! [prune]
+//! level = "apps"                        # none | apps
+//! [kernel]
+//! source = "package:linux-virt"         # or a path, or "none"
+//! [[image]]
+//! format = "initramfs"
+//! compress = "xz:9"                     # xz[:0-9], zstd[:1-22], gzip[:1-9], lz4, none
+//! [run]
+//! hostname = "hello.local"
+//! env = { PORT = "4000" }
+//! on_exit = "poweroff"                  # poweroff | reboot | halt
+//! distribution = { node = "hello", long_names = false, cookie = "…" }
+//! ```
+//! A key that is not known is an error, with its line and column. Relative paths are relative to the directory
+//! of the file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, de};
+
+use super::settings::Settings;
+use super::words::parse_sha256;
+use super::{
+    Compression, Distribution, ImageFormat, ImageSpec, KernelSource, OnExit, OtpSource, PruneLevel,
+    Repository,
+};
+use crate::arch::Arch;
+
+/// The name of the file in a project's directory.
+pub const FILE_NAME: &str = "leanfs.toml";
+
+/// What is wrong in a `leanfs.toml`, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}:{column}: {message}", .path.display())]
+pub struct RecipeFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// What was found, and what may stand there.
+    pub message: String,
+}
+
+/// Reads the text of the `leanfs.toml` at `path`; no file is opened, `path` is for messages and for the
+/// directory that relative paths start from.
+///
+/// # Errors
+/// The first thing that is no TOML, an unknown key, or a value that can't stand there.
+pub fn parse(text: &str, path: &Path) -> Result<Settings, RecipeFileError> {
+    let file: RecipeFile = toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let before = text.get(..start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        RecipeFileError {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message: printable(error.message()),
+        }
+    })?;
+    Ok(file.into_settings(path.parent().unwrap_or(Path::new(""))))
+}
+
+/// Without control characters: a message may quote the file, and it goes to a terminal.
+fn printable(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for c in message.chars() {
+        match c {
+            '\n' => text.push_str("; "),
+            c if c.is_control() => text.extend(c.escape_unicode()),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipeFile {
+    overlay: Option<PathBuf>,
+    shell: Option<bool>,
+    #[serde(default)]
+    release: ReleaseTable,
+    #[serde(default)]
+    base: BaseTable,
+    #[serde(default)]
+    otp: OtpTable,
+    #[serde(default)]
+    prune: PruneTable,
+    #[serde(default)]
+    kernel: KernelTable,
+    image: Option<Vec<ImageTable>>,
+    #[serde(default)]
+    run: RunTable,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ReleaseTable {
+    path: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct BaseTable {
+    arch: Option<Word<Arch>>,
+    repositories: Option<Vec<Word<Repository>>>,
+    #[serde(default)]
+    packages: Vec<String>,
+    keys: Option<Vec<PathBuf>>,
+    sysroot: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct OtpTable {
+    #[serde(default, deserialize_with = "otp_source")]
+    source: Option<OtpSource>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct PruneTable {
+    level: Option<Word<PruneLevel>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct KernelTable {
+    source: Option<Word<KernelSource>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageTable {
+    format: Word<ImageFormat>,
+    compress: Option<Word<Compression>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RunTable {
+    hostname: Option<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    distribution: Option<DistributionTable>,
+    on_exit: Option<OnExit>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DistributionTable {
+    node: String,
+    #[serde(default)]
+    long_names: bool,
+    cookie: Option<String>,
+}
+
+/// A string that [`FromStr`] reads, so that its error has the position of the string.
+struct Word<T>(T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+fn otp_source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OtpSource>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Source {
+        path: Option<PathBuf>,
+        url: Option<String>,
+        sha256: Option<String>,
+    }
+
+    struct SourceVisitor;
+    impl<'de> Visitor<'de> for SourceVisitor {
+        type Value = OtpSource;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"packages\", { path = …, sha256 = … } or { url = …, sha256 = … }")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<OtpSource, E> {
+            match text {
+                "packages" => Ok(OtpSource::Packages),
+                _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OtpSource, A::Error> {
+            let source = Source::deserialize(MapAccessDeserializer::new(map))?;
+            let sha256 = source.sha256.as_deref().map(parse_sha256).transpose().map_err(A::Error::custom)?;
+            match (source.path, source.url) {
+                (Some(path), None) => Ok(OtpSource::Tarball { path, sha256 }),
+                (None, Some(url)) if url.contains("://") => {
+                    OtpSource::parse(&url, sha256).map_err(A::Error::custom)
+                }
+                (None, Some(url)) => Err(A::Error::custom(format!("{url:?} is no address: https://… is"))),
+                _ => Err(A::Error::custom("a source has a `path` or a `url`, one of them")),
+            }
+        }
+    }
+    deserializer.deserialize_any(SourceVisitor).map(Some)
+}
+
+impl RecipeFile {
+    fn into_settings(self, directory: &Path) -> Settings {
+        let at = |path: PathBuf| below(directory, path);
+        Settings {
+            release: self.release.path.map(at),
+            arch: self.base.arch.map(|word| word.0),
+            repositories: self.base.repositories.map(|words| {
+                words
+                    .into_iter()
+                    .map(|word| match word.0 {
+                        Repository::Directory(path) => Repository::Directory(at(path)),
+                        url => url,
+                    })
+                    .collect()
+            }),
+            keys: self.base.keys.map(|keys| keys.into_iter().map(at).collect()),
+            packages: self.base.packages,
+            otp: self.otp.source.map(|source| match source {
+                OtpSource::Tarball { path, sha256 } => OtpSource::Tarball { path: at(path), sha256 },
+                other => other,
+            }),
+            sysroot: self.base.sysroot.map(at),
+            overlay: self.overlay.map(at),
+            prune: self.prune.level.map(|word| word.0),
+            shell: self.shell,
+            kernel: self.kernel.source.map(|word| match word.0 {
+                KernelSource::File(path) => KernelSource::File(at(path)),
+                other => other,
+            }),
+            images: self.image.map(|images| {
+                images
+                    .into_iter()
+                    .map(|image| ImageSpec {
+                        format: image.format.0,
+                        compression: image
+                            .compress
+                            .map_or(ImageSpec::default().compression, |compress| compress.0),
+                    })
+                    .collect()
+            }),
+            formats: None,
+            compression: None,
+            hostname: self.run.hostname,
+            env: self.run.env,
+            distribution: self.run.distribution.map(|table| Distribution {
+                node: table.node,
+                long_names: table.long_names,
+                cookie: table.cookie,
+            }),
+            on_exit: self.run.on_exit,
+        }
+    }
+}
+
+fn below(directory: &Path, path: PathBuf) -> PathBuf {
+    if directory == Path::new(".") || directory == Path::new("") { path } else { directory.join(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        parse(text, Path::new("leanfs.toml")).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn everything_that_can_be_said() {
+        let text = r#"
+overlay = "rootfs"
+shell = true
+[release]
+path = "_build/prod/rel/hello"
+[base]
+arch = "arm64"
+repositories = ["https://mirror.example/v3.23/main/", "mirror/main", "/srv/mirror"]
+packages = ["ca-certificates-bundle"]
+keys = ["keys", "/etc/apk/keys"]
+sysroot = "/"
+[otp]
+source = { path = "otp.tar.xz", sha256 = "abababababababababababababababababababababababababababababababab" }
+[prune]
+level = "none"
+[kernel]
+source = "boot/vmlinuz"
+[[image]]
+format = "initramfs"
+compress = "zstd:19"
+[[image]]
+format = "initramfs"
+[run]
+hostname = "hello.local"
+env = { PORT = "4000" }
+on_exit = "reboot"
+distribution = { node = "hello@hello.local", long_names = true, cookie = "secret" }
+"#;
+        let settings = parse(text, Path::new("project/leanfs.toml")).expect("all of it is known");
+        let want = Settings {
+            release: Some("project/_build/prod/rel/hello".into()),
+            arch: Some(Arch::Aarch64),
+            repositories: Some(vec![
+                Repository::Url("https://mirror.example/v3.23/main".to_owned()),
+                Repository::Directory("project/mirror/main".into()),
+                Repository::Directory("/srv/mirror".into()),
+            ]),
+            keys: Some(vec!["project/keys".into(), "/etc/apk/keys".into()]),
+            packages: vec!["ca-certificates-bundle".to_owned()],
+            otp: Some(OtpSource::Tarball { path: "project/otp.tar.xz".into(), sha256: Some([0xab; 32]) }),
+            sysroot: Some("/".into()),
+            overlay: Some("project/rootfs".into()),
+            prune: Some(PruneLevel::None),
+            shell: Some(true),
+            kernel: Some(KernelSource::File("project/boot/vmlinuz".into())),
+            images: Some(vec![
+                ImageSpec {
+                    format: ImageFormat::Initramfs,
+                    compression: Compression::Zstd { level: Some(19) },
+                },
+                ImageSpec::default(),
+            ]),
+            formats: None,
+            compression: None,
+            hostname: Some("hello.local".to_owned()),
+            env: [("PORT".to_owned(), "4000".to_owned())].into(),
+            distribution: Some(Distribution {
+                node: "hello@hello.local".to_owned(),
+                long_names: true,
+                cookie: Some("secret".to_owned()),
+            }),
+            on_exit: Some(OnExit::Reboot),
+        };
+        assert_eq!(settings, want);
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert_eq!(parse("", Path::new("leanfs.toml")), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn a_file_here_leaves_paths_as_they_are() {
+        for path in ["leanfs.toml", "./leanfs.toml"] {
+            let settings = parse("overlay = \"rootfs\"", Path::new(path)).expect("fine");
+            assert_eq!(settings.overlay, Some("rootfs".into()));
+        }
+    }
+
+    #[test]
+    fn other_sources_of_otp() {
+        let source = |text: &str| {
+            parse(&format!("[otp]\nsource = {text}\n"), Path::new("leanfs.toml")).map(|settings| settings.otp)
+        };
+        assert_eq!(source("\"packages\""), Ok(Some(OtpSource::Packages)));
+        assert_eq!(
+            source(&format!("{{ url = \"https://a/b.tar.gz\", sha256 = \"{}\" }}", "ab".repeat(32))),
+            Ok(Some(OtpSource::Url { url: "https://a/b.tar.gz".to_owned(), sha256: [0xab; 32] }))
+        );
+        assert_eq!(
+            source("{ path = \"a.tar.gz\" }"),
+            Ok(Some(OtpSource::Tarball { path: "a.tar.gz".into(), sha256: None }))
+        );
+    }
+
+    #[test]
+    fn errors_name_place_and_choices() {
+        for (text, want) in [
+            ("[release]\npth = \"x\"\n", "leanfs.toml:2:1: unknown field `pth`, expected `path`"),
+            ("[limits]\nimage = 4\n", "leanfs.toml:1:2: unknown field `limits`, expected one of"),
+            (
+                "[prune]\nlevel = \"modules\"",
+                "leanfs.toml:2:9: \"modules\" is no prune level of this version",
+            ),
+            ("[prune]\nlevel = \"all\"", "leanfs.toml:2:9: \"all\" is no prune level: none and apps are"),
+            (
+                "[[image]]\nformat = \"initramfs\"\ncompress = \"xz:10\"",
+                "leanfs.toml:3:12: \"xz:10\" is no compression",
+            ),
+            (
+                "[[image]]\nformat = \"ext4\"",
+                "leanfs.toml:2:10: \"ext4\" is no image format of this version of leanfs",
+            ),
+            ("[[image]]\n", "leanfs.toml:1:1: missing field `format`"),
+            ("[base]\nrepositories = [\"ftp://a\"]", "leanfs.toml:2:16: \"ftp://a\" is no repository"),
+            ("[base]\narch = \"vax\"", "leanfs.toml:2:8: \"vax\" is no architecture that leanfs knows"),
+            ("shell = \"yes\"", "leanfs.toml:1:9: invalid type: string \"yes\", expected a boolean"),
+            (
+                "[otp]\nsource = \"latest\"",
+                "leanfs.toml:2:10: invalid value: string \"latest\", expected \"packages\"",
+            ),
+            (
+                "[otp]\nsource = { url = \"https://a/b\" }",
+                "leanfs.toml:2:10: \"https://a/b\" is no source of OTP: an address needs the SHA-256",
+            ),
+            (
+                "[otp]\nsource = { path = \"a\", url = \"https://a\" }",
+                "leanfs.toml:2:10: a source has a `path` or a `url`",
+            ),
+            ("[otp]\nsource = { path = \"a\", sha256 = \"ab\" }", "leanfs.toml:2:10: \"ab\" is no SHA-256"),
+            (
+                "[run]\non_exit = \"stop\"",
+                "leanfs.toml:2:11: unknown variant `stop`, expected one of `poweroff`, `reboot`, `halt`",
+            ),
+            (
+                "[kernel]\nsource = { build = \"x\" }",
+                "leanfs.toml:2:10: invalid type: map, expected a string",
+            ),
+            ("a = \n", "leanfs.toml:1:"),
+            ("\u{fc} = 1\n", "leanfs.toml:1:"),
+            ("overlay = \"a\"\n\"x\\u001b[31m\" = 1\n", "leanfs.toml:2:1: unknown field `x\\u{1b}[31m`"),
+        ] {
+            let message = message(text);
+            assert!(message.starts_with(want), "{text:?}\n gives {message}\n  want {want}");
+            assert!(!message.contains(|c: char| c.is_control()), "{message:?}");
+        }
+    }
+}

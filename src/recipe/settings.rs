@@ -1,0 +1,406 @@
+//! What somebody said, in `leanfs.toml` or by flags, before it is a [`Recipe`]: everything optional, merged, then
+//! validated once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::words::UnknownChoice;
+use super::{
+    Compression, Distribution, ImageFormat, ImageSpec, KernelSource, OnExit, OtpSource, PruneLevel, Recipe,
+    Repository, RunSettings,
+};
+use crate::arch::Arch;
+
+/// The settings that stand in one place. [`Settings::over`] lays one over another, [`Settings::into_recipe`]
+/// fills in the defaults and checks the result.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// [`Recipe::release`].
+    pub release: Option<PathBuf>,
+    /// [`Recipe::arch`].
+    pub arch: Option<Arch>,
+    /// [`Recipe::repositories`]; a list replaces the weaker one whole.
+    pub repositories: Option<Vec<Repository>>,
+    /// [`Recipe::keys`]; a list replaces the weaker one whole.
+    pub keys: Option<Vec<PathBuf>>,
+    /// [`Recipe::packages`]; these are added to the weaker ones.
+    pub packages: Vec<String>,
+    /// [`Recipe::otp`].
+    pub otp: Option<OtpSource>,
+    /// [`Recipe::sysroot`].
+    pub sysroot: Option<PathBuf>,
+    /// [`Recipe::overlay`].
+    pub overlay: Option<PathBuf>,
+    /// [`Recipe::prune`].
+    pub prune: Option<PruneLevel>,
+    /// [`Recipe::shell`].
+    pub shell: Option<bool>,
+    /// [`Recipe::kernel`].
+    pub kernel: Option<KernelSource>,
+    /// Images with their compression, each in its own right.
+    pub images: Option<Vec<ImageSpec>>,
+    /// The formats to write; of a format that stands in the weaker [`Settings::images`], those.
+    pub formats: Option<Vec<ImageFormat>>,
+    /// The compression of every image.
+    pub compression: Option<Compression>,
+    /// [`RunSettings::hostname`].
+    pub hostname: Option<String>,
+    /// [`RunSettings::env`]; variables of the weaker one that don't stand here stay.
+    pub env: BTreeMap<String, String>,
+    /// [`RunSettings::distribution`].
+    pub distribution: Option<Distribution>,
+    /// [`RunSettings::on_exit`].
+    pub on_exit: Option<OnExit>,
+}
+
+/// Settings that make no recipe.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Nobody said which release.
+    #[error("no release was given")]
+    NoRelease,
+    /// The architecture of this machine can't be the default.
+    #[error("this machine is {0}, for which there are no images")]
+    UnsupportedHost(&'static str),
+    /// A list that must not be empty.
+    #[error("the list of {0} is empty")]
+    Empty(&'static str),
+    /// Two images would have one file name.
+    #[error("two images would be written to {0}")]
+    SameImage(&'static str),
+    /// A value that nothing could be done with.
+    #[error(transparent)]
+    Choice(#[from] UnknownChoice),
+}
+
+impl SettingsError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRelease => Some("name a directory or a tarball with `--release`".to_owned()),
+            Self::UnsupportedHost(_) => {
+                let names: Vec<&str> = Arch::ALL.map(Arch::alpine).into();
+                Some(format!("choose one with `--arch`: {}", names.join(", ")))
+            }
+            Self::Empty(_) | Self::SameImage(_) | Self::Choice(_) => None,
+        }
+    }
+}
+
+impl Settings {
+    /// These settings, and for what they don't say, the weaker ones.
+    #[must_use]
+    pub fn over(self, weaker: Self) -> Self {
+        let mut packages = weaker.packages;
+        packages.extend(self.packages);
+        let mut env = weaker.env;
+        env.extend(self.env);
+        Self {
+            release: self.release.or(weaker.release),
+            arch: self.arch.or(weaker.arch),
+            repositories: self.repositories.or(weaker.repositories),
+            keys: self.keys.or(weaker.keys),
+            packages,
+            otp: self.otp.or(weaker.otp),
+            sysroot: self.sysroot.or(weaker.sysroot),
+            overlay: self.overlay.or(weaker.overlay),
+            prune: self.prune.or(weaker.prune),
+            shell: self.shell.or(weaker.shell),
+            kernel: self.kernel.or(weaker.kernel),
+            images: self.images.or(weaker.images),
+            formats: self.formats.or(weaker.formats),
+            compression: self.compression.or(weaker.compression),
+            hostname: self.hostname.or(weaker.hostname),
+            env,
+            distribution: self.distribution.or(weaker.distribution),
+            on_exit: self.on_exit.or(weaker.on_exit),
+        }
+    }
+
+    /// The recipe: what was said, [`Recipe::new`]'s defaults for the rest. What no setting decides (network,
+    /// jobs, times) is to be set in the result.
+    ///
+    /// # Errors
+    /// What is missing and has no default, and values that can't be meant.
+    pub fn into_recipe(
+        self,
+        output: impl Into<PathBuf>,
+        cache: impl Into<PathBuf>,
+    ) -> Result<Recipe, SettingsError> {
+        let arch = match self.arch {
+            Some(arch) => arch,
+            None => Arch::host().ok_or(SettingsError::UnsupportedHost(std::env::consts::ARCH))?,
+        };
+        let images = self.chosen_images()?;
+        let mut recipe =
+            Recipe::new(self.release.ok_or(SettingsError::NoRelease)?, arch, output.into(), cache.into());
+        recipe.images = images;
+        if let Some(repositories) = self.repositories {
+            if repositories.is_empty() {
+                return Err(SettingsError::Empty("repositories"));
+            }
+            recipe.repositories = repositories;
+        }
+        recipe.keys = self.keys.unwrap_or_default();
+        recipe.packages = checked_packages(self.packages)?;
+        if let Some(otp) = self.otp {
+            recipe.otp = otp;
+        }
+        recipe.sysroot = self.sysroot;
+        recipe.overlay = self.overlay;
+        if let Some(prune) = self.prune {
+            recipe.prune = prune;
+        }
+        recipe.shell = self.shell.unwrap_or(false);
+        if let Some(kernel) = self.kernel {
+            recipe.kernel = kernel;
+        }
+        let mut run = RunSettings::default();
+        if let Some(hostname) = self.hostname {
+            run.hostname = checked_hostname(hostname)?;
+        }
+        run.env = checked_env(self.env)?;
+        run.distribution = self.distribution.map(checked_distribution).transpose()?;
+        if let Some(on_exit) = self.on_exit {
+            run.on_exit = on_exit;
+        }
+        recipe.run = run;
+        Ok(recipe)
+    }
+
+    fn chosen_images(&self) -> Result<Vec<ImageSpec>, SettingsError> {
+        let said = self.images.as_deref().unwrap_or_default();
+        let mut images: Vec<ImageSpec> = match &self.formats {
+            None if self.images.is_none() => vec![ImageSpec::default()],
+            None => said.to_vec(),
+            Some(formats) => formats
+                .iter()
+                .flat_map(|&format| {
+                    let of_format: Vec<_> =
+                        said.iter().filter(|spec| spec.format == format).cloned().collect();
+                    if of_format.is_empty() {
+                        vec![ImageSpec { format, ..ImageSpec::default() }]
+                    } else {
+                        of_format
+                    }
+                })
+                .collect(),
+        };
+        if let Some(compression) = self.compression {
+            for image in &mut images {
+                image.compression = compression;
+            }
+            // One format with two compressions in the file is now twice the same.
+            let mut seen = BTreeSet::new();
+            images.retain(|image| seen.insert(image.file_name()));
+        }
+        if images.is_empty() {
+            return Err(SettingsError::Empty("images"));
+        }
+        let mut names = BTreeSet::new();
+        match images.iter().find(|image| !names.insert(image.file_name())) {
+            Some(twice) => Err(SettingsError::SameImage(twice.file_name())),
+            None => Ok(images),
+        }
+    }
+}
+
+fn checked_packages(packages: Vec<String>) -> Result<Vec<String>, UnknownChoice> {
+    match packages
+        .iter()
+        .find(|name| name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()))
+    {
+        Some(found) => Err(UnknownChoice::new(
+            "package",
+            found,
+            "a name, or a name with a version as in `busybox>1.36`, is",
+        )),
+        None => Ok(packages),
+    }
+}
+
+/// RFC 1123 names, at least two of them: without a dot the BEAM takes 5 s at its start to ask the network.
+fn checked_hostname(hostname: String) -> Result<String, UnknownChoice> {
+    /// Linux's `__NEW_UTS_LEN`.
+    const MOST_BYTES: usize = 64;
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    if hostname.len() <= MOST_BYTES && hostname.split('.').all(label) && hostname.contains('.') {
+        return Ok(hostname);
+    }
+    Err(UnknownChoice::new(
+        "hostname for an image",
+        &hostname,
+        "letters, digits and `-` in at least two parts with a dot between (`app.local`), at most 64 bytes, are \
+         (without a dot the BEAM asks the network for it, and waits)",
+    ))
+}
+
+fn checked_env(env: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, UnknownChoice> {
+    for (name, value) in &env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(UnknownChoice::new("environment variable", name, "a name without `=` and NUL is"));
+        }
+        if value.contains('\0') {
+            return Err(UnknownChoice::new(
+                "value of an environment variable",
+                value,
+                "a text without NUL is",
+            ));
+        }
+    }
+    Ok(env)
+}
+
+fn checked_distribution(distribution: Distribution) -> Result<Distribution, UnknownChoice> {
+    let part = |part: &str, also: &str| {
+        !part.is_empty()
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-' || also.contains(c))
+    };
+    let fits = match distribution.node.split_once('@') {
+        Some((name, host)) => part(name, "") && part(host, if distribution.long_names { ".:" } else { "" }),
+        None => part(&distribution.node, ""),
+    };
+    if !fits {
+        return Err(UnknownChoice::new(
+            if distribution.long_names { "long node name" } else { "short node name" },
+            &distribution.node,
+            if distribution.long_names {
+                "`NAME` or `NAME@HOST.DOMAIN` of letters, digits, `_` and `-` is"
+            } else {
+                "`NAME` or `NAME@HOST` of letters, digits, `_` and `-` is (with dots in HOST, set long_names)"
+            },
+        ));
+    }
+    match &distribution.cookie {
+        // The cookie is not shown: it is a secret.
+        Some(cookie)
+            if cookie.is_empty() || cookie.contains(|c: char| c.is_control()) || cookie.len() > 255 =>
+        {
+            Err(UnknownChoice::new("cookie", "…", "1 to 255 bytes without control characters are"))
+        }
+        _ => Ok(distribution),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minimal() -> Settings {
+        Settings { release: Some("rel".into()), arch: Some(Arch::X86_64), ..Settings::default() }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_recipe() {
+        let recipe = minimal().into_recipe("out", "cache").expect("complete");
+        let new = Recipe::new("rel", Arch::X86_64, "out", "cache");
+        assert_eq!(format!("{recipe:?}"), format!("{new:?}"));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = Settings {
+            release: Some("from-file".into()),
+            repositories: Some(vec![Repository::Directory("a".into()), Repository::Directory("b".into())]),
+            packages: vec!["ca-certificates-bundle".to_owned()],
+            prune: Some(PruneLevel::Apps),
+            shell: Some(true),
+            env: [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "1".to_owned())].into(),
+            ..Settings::default()
+        };
+        let flags = Settings {
+            repositories: Some(vec![Repository::Directory("c".into())]),
+            packages: vec!["tzdata".to_owned()],
+            prune: Some(PruneLevel::None),
+            env: [("B".to_owned(), "2".to_owned())].into(),
+            arch: Some(Arch::Aarch64),
+            ..Settings::default()
+        };
+        let recipe = flags.over(file).into_recipe("out", "cache").expect("complete");
+        assert_eq!(recipe.release, PathBuf::from("from-file"));
+        assert_eq!(recipe.repositories, [Repository::Directory("c".into())]);
+        assert_eq!(recipe.packages, ["ca-certificates-bundle", "tzdata"]);
+        assert_eq!(recipe.prune, PruneLevel::None);
+        assert!(recipe.shell);
+        assert_eq!(recipe.arch, Arch::Aarch64);
+        assert_eq!(recipe.run.env["A"], "1");
+        assert_eq!(recipe.run.env["B"], "2");
+    }
+
+    #[test]
+    fn images_of_file_and_flags() {
+        let xz = Compression::Xz { level: Some(9) };
+        let zstd = Compression::Zstd { level: None };
+        let spec = |compression| ImageSpec { format: ImageFormat::Initramfs, compression };
+        let file = || Settings { images: Some(vec![spec(xz), spec(zstd)]), ..minimal() };
+        let images = |settings: Settings| settings.into_recipe("o", "c").expect("complete").images;
+
+        assert_eq!(images(file()), [spec(xz), spec(zstd)]);
+        let formats = Some(vec![ImageFormat::Initramfs]);
+        assert_eq!(images(Settings { formats: formats.clone(), ..file() }), [spec(xz), spec(zstd)]);
+        assert_eq!(images(Settings { formats, ..minimal() }), [ImageSpec::default()]);
+        let compression = Some(Compression::Lz4);
+        assert_eq!(images(Settings { compression, ..file() }), [spec(Compression::Lz4)]);
+        assert_eq!(images(Settings { compression, ..minimal() }), [spec(Compression::Lz4)]);
+
+        let twice =
+            Settings { images: Some(vec![spec(xz), spec(Compression::Xz { level: None })]), ..minimal() };
+        assert_eq!(twice.into_recipe("o", "c").err(), Some(SettingsError::SameImage("initramfs.cpio.xz")));
+        let none = Settings { images: Some(Vec::new()), ..minimal() };
+        assert_eq!(none.into_recipe("o", "c").err(), Some(SettingsError::Empty("images")));
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_refused() {
+        let node = |node: &str, long_names| Settings {
+            distribution: Some(Distribution { node: node.to_owned(), long_names, cookie: None }),
+            ..minimal()
+        };
+        let hostname = |name: &str| Settings { hostname: Some(name.to_owned()), ..minimal() };
+        let env = |name: &str, value: &str| Settings {
+            env: [(name.to_owned(), value.to_owned())].into(),
+            ..minimal()
+        };
+        for (good, settings) in [
+            (true, hostname("app.local")),
+            (false, hostname("app")),
+            (false, hostname("app.")),
+            (false, hostname("-a.b")),
+            (false, hostname("a b.c")),
+            (false, hostname(&format!("{}.x", "a".repeat(63)))),
+            (true, env("PORT", "a=b")),
+            (false, env("", "x")),
+            (false, env("A=B", "x")),
+            (false, env("A", "x\0")),
+            (true, node("app", false)),
+            (true, node("app@host", false)),
+            (false, node("app@host.local", false)),
+            (true, node("app@host.local", true)),
+            (false, node("", false)),
+            (false, node("a b", true)),
+            (false, node("app@", true)),
+            (false, Settings { packages: vec!["a b".to_owned()], ..minimal() }),
+            (false, Settings { packages: vec![String::new()], ..minimal() }),
+            (false, Settings { repositories: Some(Vec::new()), ..minimal() }),
+            (false, Settings { release: None, ..minimal() }),
+        ] {
+            let shown = format!("{settings:?}");
+            assert_eq!(settings.into_recipe("o", "c").is_ok(), good, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_not_shown() {
+        let cookie = Some("secret\n".to_owned());
+        let distribution = Some(Distribution { node: "app".to_owned(), long_names: false, cookie });
+        let error = Settings { distribution, ..minimal() }.into_recipe("o", "c").expect_err("a newline");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}

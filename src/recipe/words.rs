@@ -1,0 +1,286 @@
+//! The short texts that name a choice, the same in `leanfs.toml` and after a flag: `xz:9`, `package:linux-virt`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{Compression, ImageFormat, ImageSpec, KernelSource, OtpSource, PruneLevel, Repository};
+
+/// A text that names none of the choices there are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no {what}: {allowed}")]
+pub struct UnknownChoice {
+    /// What was to be chosen.
+    pub what: &'static str,
+    /// The text.
+    pub found: String,
+    /// What could stand there, as a clause.
+    pub allowed: String,
+}
+
+impl UnknownChoice {
+    pub(super) fn new(what: &'static str, found: &str, allowed: impl Into<String>) -> Self {
+        Self { what, found: found.to_owned(), allowed: allowed.into() }
+    }
+}
+
+/// `xz`, `zstd`, `gzip`, `lz4` or `none`, and for the first three a level after a colon.
+impl FromStr for Compression {
+    type Err = UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ALLOWED: &str = "xz[:0-9], zstd[:1-22], gzip[:1-9], lz4 and none are";
+        let unknown = || UnknownChoice::new("compression", text, ALLOWED);
+        let (name, level) = match text.split_once(':') {
+            Some((name, level)) => {
+                // `u32::from_str` takes a sign, a level has none.
+                let digits = !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_digit());
+                (name, Some(level.parse::<u32>().ok().filter(|_| digits).ok_or_else(unknown)?))
+            }
+            None => (text, None),
+        };
+        let (compression, levels) = match name {
+            "xz" => (Self::Xz { level }, 0..=9),
+            "zstd" => (Self::Zstd { level }, 1..=22),
+            "gzip" => (Self::Gzip { level }, 1..=9),
+            "lz4" if level.is_none() => return Ok(Self::Lz4),
+            "none" if level.is_none() => return Ok(Self::None),
+            _ => return Err(unknown()),
+        };
+        match level {
+            Some(level) if !levels.contains(&level) => Err(unknown()),
+            _ => Ok(compression),
+        }
+    }
+}
+
+/// The form that [`FromStr`] takes.
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, level) = match self {
+            Self::None => ("none", &None),
+            Self::Gzip { level } => ("gzip", level),
+            Self::Xz { level } => ("xz", level),
+            Self::Zstd { level } => ("zstd", level),
+            Self::Lz4 => ("lz4", &None),
+        };
+        match level {
+            Some(level) => write!(f, "{name}:{level}"),
+            None => f.write_str(name),
+        }
+    }
+}
+
+/// `none` or `apps`.
+impl FromStr for PruneLevel {
+    type Err = UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "apps" => Ok(Self::Apps),
+            "chunks" | "modules" => Err(UnknownChoice::new(
+                "prune level of this version of leanfs",
+                text,
+                "none and apps are, chunks and modules come later",
+            )),
+            _ => Err(UnknownChoice::new("prune level", text, "none and apps are")),
+        }
+    }
+}
+
+/// `none`, `package:NAME`, or the path of a kernel.
+impl FromStr for KernelSource {
+    type Err = UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ALLOWED: &str = "`package:NAME`, a path and `none` are";
+        match text.split_once(':') {
+            _ if text == "none" => Ok(Self::None),
+            _ if text.is_empty() => Err(UnknownChoice::new("kernel", text, ALLOWED)),
+            Some(("package", "")) => Err(UnknownChoice::new("kernel", text, ALLOWED)),
+            Some(("package", name)) => Ok(Self::Package(name.to_owned())),
+            _ => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+/// The formats by their names.
+impl FromStr for ImageFormat {
+    type Err = UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "initramfs" => Ok(Self::Initramfs),
+            _ => Err(UnknownChoice::new("image format of this version of leanfs", text, "initramfs is")),
+        }
+    }
+}
+
+impl fmt::Display for ImageFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Initramfs => f.write_str("initramfs"),
+        }
+    }
+}
+
+impl ImageSpec {
+    /// The name of its file in the output directory.
+    pub fn file_name(&self) -> &'static str {
+        match (self.format, self.compression) {
+            (ImageFormat::Initramfs, Compression::None) => "initramfs.cpio",
+            (ImageFormat::Initramfs, Compression::Gzip { .. }) => "initramfs.cpio.gz",
+            (ImageFormat::Initramfs, Compression::Xz { .. }) => "initramfs.cpio.xz",
+            (ImageFormat::Initramfs, Compression::Zstd { .. }) => "initramfs.cpio.zst",
+            (ImageFormat::Initramfs, Compression::Lz4) => "initramfs.cpio.lz4",
+        }
+    }
+}
+
+/// As [`Repository::parse`].
+impl FromStr for Repository {
+    type Err = UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unknown = |found: &str| {
+            UnknownChoice::new("repository", found, "an https:// or http:// address, or a directory, is")
+        };
+        if text.is_empty() {
+            return Err(unknown(text));
+        }
+        Self::parse(text).map_err(|found| unknown(&crate::fetch::without_credentials(&found)))
+    }
+}
+
+/// The 32 bytes of a SHA-256 in 64 hexadecimal digits.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_sha256(text: &str) -> Result<[u8; 32], UnknownChoice> {
+    let mut hash = [0; 32];
+    match hex::decode_to_slice(text, &mut hash) {
+        Ok(()) => Ok(hash),
+        Err(_) => Err(UnknownChoice::new("SHA-256", text, "64 hexadecimal digits are")),
+    }
+}
+
+impl OtpSource {
+    /// What `--otp` and `--otp-sha256` name: `packages`, an address (which needs the hash) or a path.
+    ///
+    /// # Errors
+    /// An address without a hash, an address that is not `https://` or `http://`, a hash for packages.
+    pub fn parse(text: &str, sha256: Option<[u8; 32]>) -> Result<Self, UnknownChoice> {
+        let refuse = |found: &str, allowed: &str| {
+            Err(UnknownChoice::new("source of OTP", &crate::fetch::without_credentials(found), allowed))
+        };
+        match (text.split_once("://"), sha256) {
+            (None, _) if text.is_empty() => refuse(text, "`packages`, a path or an address is"),
+            (None, None) if text == "packages" => Ok(Self::Packages),
+            (None, Some(_)) if text == "packages" => {
+                refuse(text, "a SHA-256 belongs to a path or an address, packages have their own")
+            }
+            (None, _) => Ok(Self::Tarball { path: PathBuf::from(text), sha256 }),
+            (Some(("http" | "https", _)), Some(sha256)) => Ok(Self::Url { url: text.to_owned(), sha256 }),
+            (Some(("http" | "https", _)), None) => {
+                refuse(text, "an address needs the SHA-256 of what it gives")
+            }
+            (Some(_), _) => refuse(text, "`packages`, a path, or an https:// or http:// address is"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressions() {
+        for (text, want) in [
+            ("xz", Compression::Xz { level: None }),
+            ("xz:0", Compression::Xz { level: Some(0) }),
+            ("xz:9", Compression::Xz { level: Some(9) }),
+            ("zstd:19", Compression::Zstd { level: Some(19) }),
+            ("gzip:1", Compression::Gzip { level: Some(1) }),
+            ("lz4", Compression::Lz4),
+            ("none", Compression::None),
+        ] {
+            assert_eq!(text.parse(), Ok(want), "{text}");
+            assert_eq!(want.to_string(), text);
+        }
+        for text in [
+            "",
+            "xz:",
+            "xz:10",
+            "xz:+9",
+            "xz:nine",
+            "zstd:0",
+            "zstd:23",
+            "gzip:0",
+            "lz4:1",
+            "none:0",
+            "bzip2",
+            "xz:99999999999",
+        ] {
+            let error = text.parse::<Compression>().expect_err(text);
+            assert_eq!(
+                error.to_string(),
+                format!("{text:?} is no compression: xz[:0-9], zstd[:1-22], gzip[:1-9], lz4 and none are")
+            );
+        }
+    }
+
+    #[test]
+    fn kernels() {
+        assert_eq!("none".parse(), Ok(KernelSource::None));
+        assert_eq!("package:linux-virt".parse(), Ok(KernelSource::Package("linux-virt".to_owned())));
+        assert_eq!("boot/vmlinuz".parse(), Ok(KernelSource::File("boot/vmlinuz".into())));
+        assert!("".parse::<KernelSource>().is_err());
+        assert!("package:".parse::<KernelSource>().is_err());
+    }
+
+    #[test]
+    fn prune_levels_of_later_versions_are_named() {
+        assert_eq!("apps".parse(), Ok(PruneLevel::Apps));
+        let error = "modules".parse::<PruneLevel>().expect_err("not offered");
+        assert_eq!(
+            error.to_string(),
+            "\"modules\" is no prune level of this version of leanfs: none and apps are, chunks and modules come later"
+        );
+    }
+
+    #[test]
+    fn repositories() {
+        assert_eq!("https://a/b/".parse(), Ok(Repository::Url("https://a/b".to_owned())));
+        assert_eq!("mirror/main".parse(), Ok(Repository::Directory("mirror/main".into())));
+        let error = "ftp://me:secret@a/b".parse::<Repository>().expect_err("no ftp");
+        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!("".parse::<Repository>().is_err());
+    }
+
+    #[test]
+    fn otp_sources() {
+        let hash = [0xab; 32];
+        assert_eq!(parse_sha256(&"aB".repeat(32)), Ok(hash));
+        for text in ["", "ab", &"ab".repeat(33), &"xy".repeat(32)] {
+            assert!(parse_sha256(text).is_err(), "{text}");
+        }
+        assert_eq!(OtpSource::parse("packages", None), Ok(OtpSource::Packages));
+        assert_eq!(
+            OtpSource::parse("otp.tar.xz", Some(hash)),
+            Ok(OtpSource::Tarball { path: "otp.tar.xz".into(), sha256: Some(hash) })
+        );
+        assert_eq!(
+            OtpSource::parse("https://a/otp.tar.gz", Some(hash)),
+            Ok(OtpSource::Url { url: "https://a/otp.tar.gz".to_owned(), sha256: hash })
+        );
+        let error = OtpSource::parse("https://u:p@a/otp.tar.gz", None).expect_err("no hash");
+        assert_eq!(
+            error.to_string(),
+            "\"https://a/otp.tar.gz\" is no source of OTP: an address needs the SHA-256 of what it gives"
+        );
+        assert!(OtpSource::parse("ftp://a/otp.tar.gz", Some(hash)).is_err());
+        assert!(OtpSource::parse("packages", Some(hash)).is_err());
+        assert!(OtpSource::parse("", None).is_err());
+    }
+}
