@@ -74,7 +74,11 @@ pub fn render(plan: &StartPlan, run: &RunSettings, modules: &[TreePath]) -> Vec<
     line(&mut conf, "directory", [absolute(&plan.directory).as_slice()]);
     for (program, arguments) in &plan.helpers {
         let program = absolute(program);
-        line(&mut conf, "helper", [program.as_slice()].into_iter().chain(arguments.iter().map(Vec::as_slice)));
+        line(
+            &mut conf,
+            "helper",
+            [program.as_slice()].into_iter().chain(arguments.iter().map(Vec::as_slice)),
+        );
     }
     line(&mut conf, "exec", [absolute(&plan.program).as_slice()]);
     for argument in &plan.arguments {
