@@ -1,0 +1,144 @@
+//! As much of DER (ITU-T X.690) as RSA keys need, and their PEM armour (RFC 7468).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const NULL: u8 = 0x05;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const SEQUENCE: u8 = 0x30;
+
+/// rsaEncryption, 1.2.840.113549.1.1.1 (RFC 8017, A.1).
+const RSA_ENCRYPTION: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+
+/// Larger files are no keys.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// The label and the content of the first PEM block.
+pub(super) fn pem(text: &[u8]) -> Result<(&str, Vec<u8>), &'static str> {
+    if text.len() > MOST_BYTES {
+        return Err("the file is larger than 64 KiB");
+    }
+    let text = std::str::from_utf8(text).map_err(|_| "it is not a PEM file")?;
+    let (_, rest) = text.split_once("-----BEGIN ").ok_or("it is not a PEM file")?;
+    let (label, rest) = rest.split_once("-----").ok_or("it is not a PEM file")?;
+    let (body, rest) = rest.split_once("-----END ").ok_or("its PEM block has no end")?;
+    if !rest.starts_with(label) {
+        return Err("its PEM block ends as something else than it began");
+    }
+    if body.contains(':') {
+        return Err("it is encrypted");
+    }
+    let body: String = body.split_ascii_whitespace().collect();
+    let content = STANDARD.decode(body).map_err(|_| "its PEM block is not base64")?;
+    Ok((label, content))
+}
+
+/// `RSAPublicKey` (PKCS#1) out of a `SubjectPublicKeyInfo` (RFC 5280, 4.1).
+pub(super) fn rsa_public_key_of_spki(der: &[u8]) -> Result<&[u8], &'static str> {
+    const BAD: &str = "it is no SubjectPublicKeyInfo";
+    let (info, rest) = take(der, SEQUENCE).ok_or(BAD)?;
+    let (algorithm, info) = take(info, SEQUENCE).ok_or(BAD)?;
+    let (identifier, parameters) = take(algorithm, OBJECT_IDENTIFIER).ok_or(BAD)?;
+    if identifier != RSA_ENCRYPTION {
+        return Err("it is not an RSA key");
+    }
+    if !parameters.is_empty() && take(parameters, NULL).is_none() {
+        return Err(BAD);
+    }
+    let (bits, end) = take(info, BIT_STRING).ok_or(BAD)?;
+    match bits.split_first() {
+        // No bits of the last byte are unused.
+        Some((0, key)) if rest.is_empty() && end.is_empty() => Ok(key),
+        _ => Err(BAD),
+    }
+}
+
+/// The modulus and the public exponent of an `RSAPublicKey` (RFC 8017, A.1.1), without leading zeros.
+pub(super) fn rsa_public_numbers(pkcs1: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (key, rest) = take(pkcs1, SEQUENCE)?;
+    let (modulus, key) = take(key, INTEGER)?;
+    let (exponent, key) = take(key, INTEGER)?;
+    let positive = |number: &[u8]| number.first().is_some_and(|first| first & 0x80 == 0);
+    (rest.is_empty() && key.is_empty() && positive(modulus) && positive(exponent))
+        .then_some((without_zeros(modulus), without_zeros(exponent)))
+}
+
+/// `SubjectPublicKeyInfo` around an `RSAPublicKey`.
+pub(super) fn spki_of_rsa_public_key(pkcs1: &[u8]) -> Vec<u8> {
+    let algorithm =
+        element(SEQUENCE, &[element(OBJECT_IDENTIFIER, &RSA_ENCRYPTION), element(NULL, &[])].concat());
+    let bits = element(BIT_STRING, &[&[0], pkcs1].concat());
+    element(SEQUENCE, &[algorithm, bits].concat())
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    &number[number.iter().take_while(|&&byte| byte == 0).count()..]
+}
+
+/// Takes one element of type `tag`: its content, and what comes after it.
+fn take(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&[found, first], rest) = der.split_first_chunk()?;
+    if found != tag {
+        return None;
+    }
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x83 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    let length = content.len().to_be_bytes();
+    let digits = without_zeros(&length);
+    match digits {
+        [] => bytes.push(0),
+        [short @ 0..=0x7f] => bytes.push(*short),
+        long => {
+            // At most eight digits.
+            bytes.push(0x80 | long.len() as u8);
+            bytes.extend_from_slice(long);
+        }
+    }
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_of_all_lengths_come_back() {
+        for length in [0, 1, 127, 128, 255, 256, 70_000] {
+            let content = vec![5; length];
+            let bytes = [element(SEQUENCE, &content), vec![9]].concat();
+            assert_eq!(take(&bytes, SEQUENCE), Some((&content[..], &[9][..])), "{length}");
+            assert_eq!(
+                take(&bytes[..bytes.len() - 2], SEQUENCE),
+                None.filter(|_: &(&[u8], &[u8])| length > 0)
+            );
+        }
+    }
+
+    #[test]
+    fn pem_blocks() {
+        assert_eq!(pem(b"text\n-----BEGIN A B-----\nAQID\n-----END A B-----\n"), Ok(("A B", vec![1, 2, 3])));
+        for bad in [
+            "",
+            "AQID",
+            "-----BEGIN A-----\nAQID\n",
+            "-----BEGIN A-----\nAQID\n-----END B-----",
+            "-----BEGIN A-----\n!\n-----END A-----",
+        ] {
+            assert!(pem(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

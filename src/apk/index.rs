@@ -1,0 +1,378 @@
+//! `APKINDEX.tar.gz`: what a repository holds (`apk-index(5)`).
+//!
+//! The file is a member with signatures, and a member with `DESCRIPTION` and `APKINDEX`. The latter has a block
+//! of lines `X:value` for each package and an empty line after it.
+
+use std::fmt::{self, Write as _};
+
+use super::checksum::Checksum;
+use super::member;
+use super::package_info::package_name;
+use super::{ApkError, Dependency, Quoted, Signature, Version, segment};
+
+/// The most bytes that an index may have, compressed or not; Alpine's largest has about 12 MB.
+const MOST_INDEX_BYTES: u64 = 256 << 20;
+
+/// What a repository holds for one architecture.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    /// What the repository says about itself, such as `v3.23.6-12-g0123abc`.
+    pub description: String,
+    /// Its packages, in the file's order.
+    pub entries: Vec<IndexEntry>,
+}
+
+/// One package of a repository. Sizes in bytes, times in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// `P:`
+    pub name: String,
+    /// `V:`
+    pub version: String,
+    /// `A:`
+    pub arch: String,
+    /// `C:`: the hash of the package's compressed control member. `Q1` (SHA-1) as a rule.
+    pub control_hash: Checksum,
+    /// `S:`: of the `.apk` file.
+    pub size: u64,
+    /// `I:`: of all files, installed.
+    pub installed_size: u64,
+    /// `T:`
+    pub description: String,
+    /// `U:`
+    pub url: String,
+    /// `L:`, an SPDX expression as a rule.
+    pub license: String,
+    /// `o:`: the source package that it was built from.
+    pub origin: String,
+    /// `m:`
+    pub maintainer: String,
+    /// `t:`
+    pub build_time: Option<i64>,
+    /// `c:`: of the source package's recipe.
+    pub commit: String,
+    /// `D:`; conflicts are those with `!`.
+    pub depends: Vec<Dependency>,
+    /// `p:`
+    pub provides: Vec<Dependency>,
+    /// `i:`
+    pub install_if: Vec<Dependency>,
+    /// `r:`: packages whose files it may overwrite; indexes rarely have it, `.PKGINFO` does.
+    pub replaces: Vec<Dependency>,
+    /// `q:`
+    pub replaces_priority: Option<u32>,
+    /// `k:`: which of several providers of an unversioned name is taken; more is preferred.
+    pub provider_priority: Option<u32>,
+    /// Why `apk` would not install it: a field or a dependency that it does not understand.
+    pub unusable: Option<String>,
+}
+
+impl IndexEntry {
+    /// An entry that says no more than it must.
+    pub fn new(name: impl Into<String>, version: impl Into<String>, control_hash: Checksum) -> Self {
+        Self {
+            name: name.into(),
+            version: version.into(),
+            arch: String::new(),
+            control_hash,
+            size: 0,
+            installed_size: 0,
+            description: String::new(),
+            url: String::new(),
+            license: String::new(),
+            origin: String::new(),
+            maintainer: String::new(),
+            build_time: None,
+            commit: String::new(),
+            depends: Vec::new(),
+            provides: Vec::new(),
+            install_if: Vec::new(),
+            replaces: Vec::new(),
+            replaces_priority: None,
+            provider_priority: None,
+            unusable: None,
+        }
+    }
+
+    /// The name of its file, beside the index.
+    pub fn file_name(&self) -> String {
+        format!("{}-{}.apk", self.name, self.version)
+    }
+
+    /// Name and version, as people and `apk` write them: `musl-1.2.5-r23`.
+    pub fn full_name(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
+}
+
+/// The file's name, in messages.
+const FILE: &str = "APKINDEX";
+
+impl Index {
+    /// Reads the text of an `APKINDEX`. Lower-case fields that are not known are passed over; an unknown
+    /// upper-case field makes its package unusable, as for `apk`.
+    ///
+    /// # Errors
+    /// [`ApkError::Line`] or [`ApkError::Missing`] when a line can't be understood at all.
+    pub fn parse(text: &str) -> Result<Self, ApkError> {
+        let mut entries = Vec::new();
+        let mut draft: Option<Draft> = None;
+        for (number, line) in text.lines().enumerate() {
+            if line.is_empty() {
+                entries.extend(draft.take().map(Draft::finish).transpose()?);
+                continue;
+            }
+            let refuse = |reason: String| ApkError::Line {
+                file: FILE,
+                line: number + 1,
+                reason,
+                text: Quoted::new(line),
+            };
+            let draft = draft.get_or_insert_with(|| Draft::new(number + 1));
+            match line.as_bytes() {
+                [field, b':', ..] => draft.set(*field, &line[2..]).map_err(refuse)?,
+                _ => return Err(refuse("no field, a colon and a value".to_owned())),
+            }
+        }
+        entries.extend(draft.map(Draft::finish).transpose()?);
+        Ok(Self { description: String::new(), entries })
+    }
+}
+
+/// An entry under construction.
+struct Draft {
+    line: usize,
+    control_hash: Option<Checksum>,
+    /// With a hash that is not its own until it is finished.
+    entry: IndexEntry,
+}
+
+impl Draft {
+    fn new(line: usize) -> Self {
+        Self { line, control_hash: None, entry: IndexEntry::new("", "", Checksum::Sha1([0; 20])) }
+    }
+
+    fn set(&mut self, field: u8, value: &str) -> Result<(), String> {
+        let entry = &mut self.entry;
+        let number = || value.parse::<u64>().map_err(|error| format!("no size ({error})"));
+        let priority = || value.parse::<u32>().map(Some).map_err(|error| format!("no priority ({error})"));
+        match field {
+            b'P' => entry.name = package_name(value)?.to_owned(),
+            b'V' => entry.version = value.parse::<Version>().map_err(|error| error.to_string())?.to_string(),
+            b'A' => entry.arch = value.to_owned(),
+            b'C' => self.control_hash = Some(value.parse().map_err(|error: ApkError| error.to_string())?),
+            b'S' => entry.size = number()?,
+            b'I' => entry.installed_size = number()?,
+            b'T' => entry.description = value.to_owned(),
+            b'U' => entry.url = value.to_owned(),
+            b'L' => entry.license = value.to_owned(),
+            b'o' => entry.origin = value.to_owned(),
+            b'm' => entry.maintainer = value.to_owned(),
+            b't' => entry.build_time = Some(value.parse().map_err(|error| format!("no time ({error})"))?),
+            b'c' => entry.commit = value.to_owned(),
+            b'D' => Self::extend(&mut entry.depends, value, &mut entry.unusable),
+            b'p' => Self::extend(&mut entry.provides, value, &mut entry.unusable),
+            b'i' => Self::extend(&mut entry.install_if, value, &mut entry.unusable),
+            b'r' => Self::extend(&mut entry.replaces, value, &mut entry.unusable),
+            b'q' => entry.replaces_priority = priority()?,
+            b'k' => entry.provider_priority = priority()?,
+            // Fields of the installed database, which has this form too.
+            b'F' | b'M' | b'R' | b'Z' => {}
+            b'A'..=b'Z' => {
+                entry.unusable.get_or_insert_with(|| format!("the field {} is not known", char::from(field)));
+            }
+            b'a'..=b'z' => {}
+            _ => return Err("a letter is expected before the colon".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Adds what is understood, and notes what isn't.
+    fn extend(list: &mut Vec<Dependency>, value: &str, unusable: &mut Option<String>) {
+        for word in value.split_ascii_whitespace() {
+            match Dependency::parse(word) {
+                Ok(dependency) => list.push(dependency),
+                Err(error) => {
+                    unusable.get_or_insert_with(|| error.to_string());
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Result<IndexEntry, ApkError> {
+        let missing = |field| ApkError::Missing {
+            file: FILE,
+            record: match self.entry.name.as_str() {
+                "" => format!("the package that begins in line {}", self.line),
+                name => name.to_owned(),
+            },
+            field,
+        };
+        if self.entry.name.is_empty() {
+            return Err(missing("P: (name)"));
+        }
+        if self.entry.version.is_empty() {
+            return Err(missing("V: (version)"));
+        }
+        let control_hash = self.control_hash.ok_or_else(|| missing("C: (checksum)"))?;
+        Ok(IndexEntry { control_hash, ..self.entry })
+    }
+}
+
+/// As `APKINDEX` holds it, without the empty line at the end. Fields that have no value are left out.
+impl fmt::Display for IndexEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |list: &[Dependency]| {
+            list.iter().fold(String::new(), |mut text, dependency| {
+                let separator = if text.is_empty() { "" } else { " " };
+                // Writing to a string can't fail.
+                let _ = write!(text, "{separator}{dependency}");
+                text
+            })
+        };
+        let number = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
+        let fields: [(char, String); 19] = [
+            ('C', self.control_hash.to_string()),
+            ('P', self.name.clone()),
+            ('V', self.version.clone()),
+            ('A', self.arch.clone()),
+            ('S', self.size.to_string()),
+            ('I', self.installed_size.to_string()),
+            ('T', self.description.clone()),
+            ('U', self.url.clone()),
+            ('L', self.license.clone()),
+            ('o', self.origin.clone()),
+            ('m', self.maintainer.clone()),
+            ('t', self.build_time.map(|time| time.to_string()).unwrap_or_default()),
+            ('c', self.commit.clone()),
+            ('k', number(self.provider_priority)),
+            ('D', list(&self.depends)),
+            ('p', list(&self.provides)),
+            ('i', list(&self.install_if)),
+            ('r', list(&self.replaces)),
+            ('q', number(self.replaces_priority)),
+        ];
+        for (field, value) in fields {
+            if !value.is_empty() {
+                writeln!(f, "{field}:{value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An index file taken apart, not verified: whoever uses [`IndexArchive::text`] must first have found a
+/// signature of a trusted key over [`IndexArchive::signed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexArchive<'a> {
+    /// Its signatures; none if it is unsigned.
+    pub signatures: Vec<Signature>,
+    /// What they are about: all compressed bytes after the signature member.
+    pub signed: &'a [u8],
+    /// What the repository says about itself.
+    pub description: String,
+    /// The text of `APKINDEX`, for [`Index::parse`].
+    pub text: String,
+}
+
+impl<'a> IndexArchive<'a> {
+    /// Takes the bytes of an `APKINDEX.tar.gz` apart.
+    ///
+    /// # Errors
+    /// When members are missing, damaged or too large, or the text is not UTF-8.
+    pub fn open(file: &'a [u8]) -> Result<Self, ApkError> {
+        let mut rest = file;
+        let mut signatures = Vec::new();
+        let mut signed = file;
+        let mut offset = 0;
+        let mut description = None;
+        let mut text = None;
+        // An index is one member as a rule; `cat` could have made it from several.
+        while let Some(mut part) = member::split_member(&mut rest, "index", offset, MOST_INDEX_BYTES)? {
+            let content = part.read_all()?;
+            let hashes = part.finish()?;
+            let files = segment::files(&content, "index", offset)?;
+            offset += hashes.compressed_length;
+            let is_signature =
+                !files.is_empty() && files.iter().all(|(name, _)| name.starts_with(Signature::PREFIX));
+            if is_signature && text.is_none() && description.is_none() {
+                signatures.extend(Signature::among(&files));
+                signed = rest;
+                continue;
+            }
+            for (name, content) in files {
+                let place = match name.as_str() {
+                    "APKINDEX" => &mut text,
+                    "DESCRIPTION" => &mut description,
+                    _ => continue,
+                };
+                let content = std::str::from_utf8(content).map_err(|error| ApkError::Structure {
+                    offset,
+                    expected: "text in UTF-8",
+                    found: format!("something else in {name}, at byte {}", error.valid_up_to()),
+                })?;
+                if place.replace(content.to_owned()).is_some() {
+                    return Err(ApkError::Structure {
+                        offset,
+                        expected: "one APKINDEX and one DESCRIPTION",
+                        found: format!("a second {name}"),
+                    });
+                }
+            }
+        }
+        let text = text.ok_or_else(|| ApkError::Structure {
+            offset,
+            expected: "a file APKINDEX",
+            found: "the end of the file".to_owned(),
+        })?;
+        let description = description.unwrap_or_default().trim_end().to_owned();
+        Ok(Self { signatures, signed, description, text })
+    }
+
+    /// The packages and the description.
+    ///
+    /// # Errors
+    /// As [`Index::parse`].
+    pub fn index(&self) -> Result<Index, ApkError> {
+        Ok(Index { description: self.description.clone(), ..Index::parse(&self.text)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "C:Q1ZX+on7zBgcokTctj4tLSmx7q5O4=\nP:git-zsh-completion\nV:5.8.1-r4\nA:x86_64\nS:97492\n\
+        I:405504\nT:Zsh completions for git\nU:https://www.zsh.org/\nL:custom\no:zsh\n\
+        m:Natanael Copa <ncopa@alpinelinux.org>\nt:1647977252\nc:0c813d4276d2e36ead29ca22b6c01045d86db58b\nk:10\n\
+        D:zsh !x\np:cmd:git=1 y\ni:zsh=5.8.1-r4 git\n";
+
+    #[test]
+    fn entries_are_read_and_written() {
+        let two = format!("{TEXT}\n{}", TEXT.replace("P:git-", "P:bit-"));
+        let index = Index::parse(&two).expect("good");
+        assert_eq!(index.entries.len(), 2);
+        assert_eq!(index.entries[0].to_string(), TEXT);
+        assert_eq!(index.entries[1].file_name(), "bit-zsh-completion-5.8.1-r4.apk");
+        assert_eq!(index.entries[0].install_if.len(), 2);
+        assert!(Index::parse("").expect("good").entries.is_empty());
+    }
+
+    #[test]
+    fn what_apk_would_not_install_is_unusable() {
+        for line in ["D:a@tag", "X:new", "p:=1", "D:a=x"] {
+            let index = Index::parse(&format!("{TEXT}{line}\n")).expect("readable");
+            assert!(index.entries[0].unusable.is_some(), "{line}");
+        }
+        assert!(Index::parse(&format!("{TEXT}x:new\n")).expect("good").entries[0].unusable.is_none());
+    }
+
+    #[test]
+    fn names_can_not_lead_out_of_a_directory() {
+        for bad in ["P:../x", "P:a/b", "V:1/../2", "P:.x", "P:", "V:", "C:Q1", "S:-1", "hello", "é:1", "1:2"]
+        {
+            assert!(Index::parse(&format!("{TEXT}{bad}\n")).is_err(), "{bad}");
+        }
+        assert!(matches!(Index::parse("P:a\nV:1\n"), Err(ApkError::Missing { .. })));
+    }
+}

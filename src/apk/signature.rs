@@ -1,0 +1,202 @@
+//! Signatures of indexes and packages, and the public keys that verify them.
+//!
+//! A signature is a file `.SIGN.RSA.KEY` (PKCS#1 v1.5 over SHA-1: what Alpine's servers have), `.SIGN.RSA256.KEY`
+//! or `.SIGN.RSA512.KEY` in the first member of an index or package, where `KEY` is the file name of the public
+//! key (`alpine-devel@lists.alpinelinux.org-6165ee59.rsa.pub`). It covers the compressed bytes of what follows:
+//! in a package the control member, in an index everything. One signature of a trusted key is enough.
+
+use std::fmt;
+
+use ring::signature::{
+    RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512,
+    RsaParameters, UnparsedPublicKey,
+};
+
+use super::{ApkError, Quoted, der};
+
+/// The hash that an RSA signature (PKCS#1 v1.5) is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignatureKind {
+    /// `.SIGN.RSA.`: SHA-1.
+    RsaSha1,
+    /// `.SIGN.RSA256.`
+    RsaSha256,
+    /// `.SIGN.RSA512.`
+    RsaSha512,
+}
+
+impl SignatureKind {
+    /// How the names of such signature files begin.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::RsaSha1 => ".SIGN.RSA.",
+            Self::RsaSha256 => ".SIGN.RSA256.",
+            Self::RsaSha512 => ".SIGN.RSA512.",
+        }
+    }
+
+    fn parameters(self) -> &'static RsaParameters {
+        match self {
+            Self::RsaSha1 => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::RsaSha256 => &RSA_PKCS1_2048_8192_SHA256,
+            Self::RsaSha512 => &RSA_PKCS1_2048_8192_SHA512,
+        }
+    }
+}
+
+/// One signature file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// How it was made.
+    pub kind: SignatureKind,
+    /// The file name of the key that is said to have made it; text from outside.
+    pub key_name: String,
+    /// The signature itself.
+    pub bytes: Vec<u8>,
+}
+
+impl Signature {
+    /// How the name of every signature file begins, also of kinds that are not known here (`DSA`).
+    pub const PREFIX: &'static str = ".SIGN.";
+
+    /// The kind and the key's name, if the file name is one of a signature of a known kind.
+    pub fn parse_name(file_name: &str) -> Option<(SignatureKind, &str)> {
+        [SignatureKind::RsaSha1, SignatureKind::RsaSha256, SignatureKind::RsaSha512]
+            .into_iter()
+            .find_map(|kind| file_name.strip_prefix(kind.prefix()).map(|key| (kind, key)))
+            .filter(|(_, key)| !key.is_empty())
+    }
+
+    /// The name of the file that holds it.
+    pub fn file_name(&self) -> String {
+        format!("{}{}", self.kind.prefix(), self.key_name)
+    }
+
+    /// The signatures among the files of a member; unknown kinds are left out, as `apk` does.
+    pub(super) fn among(files: &[(String, &[u8])]) -> Vec<Self> {
+        files
+            .iter()
+            .filter_map(|(name, content)| {
+                let (kind, key) = Self::parse_name(name)?;
+                Some(Self { kind, key_name: key.to_owned(), bytes: content.to_vec() })
+            })
+            .collect()
+    }
+}
+
+/// An RSA public key that may sign indexes and packages. `apk` finds the key for a signature by the key's file
+/// name, so that is part of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    name: String,
+    /// `RSAPublicKey` in DER.
+    pkcs1: Vec<u8>,
+}
+
+impl PublicKey {
+    /// A key from a PEM file: `PUBLIC KEY` (as Alpine's are) or `RSA PUBLIC KEY`. `name` is the file's name
+    /// without directories, with `.rsa.pub`.
+    ///
+    /// # Errors
+    /// [`ApkError::Key`] when it is not such a key, or has less than 2,048 or more than 8,192 bits.
+    pub fn from_pem(name: &str, pem: &[u8]) -> Result<Self, ApkError> {
+        let refuse = |reason| ApkError::Key { name: Quoted::new(name), reason };
+        let (label, der) = der::pem(pem).map_err(refuse)?;
+        let pkcs1 = match label {
+            "PUBLIC KEY" => der::rsa_public_key_of_spki(&der).map_err(refuse)?.to_vec(),
+            "RSA PUBLIC KEY" => der,
+            "PRIVATE KEY" | "RSA PRIVATE KEY" => return Err(refuse("it is a private key")),
+            _ => return Err(refuse("it is neither a PUBLIC KEY nor an RSA PUBLIC KEY")),
+        };
+        Self::from_pkcs1(name, pkcs1)
+    }
+
+    /// A key from the DER of an `RSAPublicKey`.
+    pub(super) fn from_pkcs1(name: &str, pkcs1: Vec<u8>) -> Result<Self, ApkError> {
+        let refuse = |reason| ApkError::Key { name: Quoted::new(name), reason };
+        let (modulus, _) = der::rsa_public_numbers(&pkcs1).ok_or_else(|| refuse("it is damaged"))?;
+        let bits = modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize);
+        match bits {
+            ..2048 => Err(refuse("it has less than 2,048 bits")),
+            2048..=8192 => Ok(Self { name: name.to_owned(), pkcs1 }),
+            _ => Err(refuse("it has more than 8,192 bits")),
+        }
+    }
+
+    /// The file name by which signatures refer to it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The key as a PEM file (`PUBLIC KEY`), as Alpine distributes keys.
+    pub fn to_pem(&self) -> String {
+        use base64::Engine;
+        let encoded =
+            base64::engine::general_purpose::STANDARD.encode(der::spki_of_rsa_public_key(&self.pkcs1));
+        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+        // RFC 7468: 64 characters a line.
+        for line in encoded.as_bytes().chunks(64) {
+            pem.extend(line.iter().copied().map(char::from));
+            pem.push('\n');
+        }
+        pem.push_str("-----END PUBLIC KEY-----\n");
+        pem
+    }
+
+    /// Checks that this key made `signature` over `signed`.
+    ///
+    /// # Errors
+    /// [`ApkError::Signature`] when it did not.
+    pub fn verify(&self, kind: SignatureKind, signed: &[u8], signature: &[u8]) -> Result<(), ApkError> {
+        UnparsedPublicKey::new(kind.parameters(), &self.pkcs1)
+            .verify(signed, signature)
+            .map_err(|_| ApkError::Signature { key: Quoted::new(&self.name) })
+    }
+}
+
+/// The name alone.
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({:?})", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_signature_files() {
+        for (name, expected) in [
+            (".SIGN.RSA.a.rsa.pub", Some((SignatureKind::RsaSha1, "a.rsa.pub"))),
+            (".SIGN.RSA256.b", Some((SignatureKind::RsaSha256, "b"))),
+            (".SIGN.RSA512.b", Some((SignatureKind::RsaSha512, "b"))),
+            (".SIGN.DSA.b", None),
+            (".SIGN.RSA.", None),
+            ("APKINDEX", None),
+        ] {
+            assert_eq!(Signature::parse_name(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn keys_that_can_not_be_used() {
+        for bad in [
+            "",
+            "hello",
+            "-----BEGIN PUBLIC KEY-----\nAQID\n-----END PUBLIC KEY-----\n",
+            "-----BEGIN RSA PUBLIC KEY-----\nMAYCAQECAQM=\n-----END RSA PUBLIC KEY-----\n",
+            "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n",
+        ] {
+            assert!(matches!(PublicKey::from_pem("x", bad.as_bytes()), Err(ApkError::Key { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_written_as_it_was_read() {
+        for (name, pem) in crate::apk::keys::BUILT_IN {
+            let key = PublicKey::from_pem(name, pem).expect("Alpine's key");
+            assert_eq!(key.to_pem().as_bytes(), *pem, "{name}");
+        }
+    }
+}
