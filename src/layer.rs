@@ -1,4 +1,8 @@
 //! What fills a tree: packages, Erlang/OTP, the release, libraries, the skeleton, the user's overlay.
 
+pub mod accounts;
 pub mod init_conf;
+pub mod merge;
+pub mod overlay;
+pub mod script;
 pub mod start;
