@@ -1,0 +1,359 @@
+//! Compiled modules: the atoms and the imports of a `.beam` file.
+//! Specification: `lib/stdlib/src/beam_lib.erl` and `erts/emulator/beam/beam_file.c` of Erlang/OTP.
+//!
+//! A file is an IFF form: `FOR1`, a length, `BEAM`, then chunks of a name, a length and data that is padded to
+//! four bytes. All numbers are big-endian. The whole may be compressed with gzip.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use super::{Atom, BeamError};
+
+/// The most that a compressed module may unpack to: the largest modules of OTP have about 2 MB.
+const MOST_BYTES: usize = 64 << 20;
+
+/// What a module says about itself, without its code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its name: the first of its atoms.
+    pub name: Atom,
+    /// The functions of other modules that it calls by name.
+    pub imports: Vec<Import>,
+}
+
+/// A function that a module calls.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Import {
+    /// The module.
+    pub module: Atom,
+    /// The function.
+    pub function: Atom,
+    /// How many arguments it takes.
+    pub arity: u32,
+}
+
+/// Functions that run `/bin/sh`. `erlang:open_port/2` with `{spawn, …}` does too, but what it is called with
+/// can't be seen from the imports.
+pub const SHELL_FUNCTIONS: [(&str, &str, u32); 4] =
+    [("os", "cmd", 1), ("os", "cmd", 2), ("Elixir.System", "shell", 1), ("Elixir.System", "shell", 2)];
+
+impl Module {
+    /// Reads a `.beam` file.
+    ///
+    /// # Errors
+    /// What is no BEAM file, truncated, or contradicts itself.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BeamError> {
+        let bytes = unpack(bytes)?;
+        let chunks = Chunks { bytes: &bytes };
+        let atoms = match chunks.find(b"AtU8")? {
+            Some(chunk) => chunk.atoms(true)?,
+            None => match chunks.find(b"Atom")? {
+                Some(chunk) => chunk.atoms(false)?,
+                None => {
+                    return Err(BeamError::Binary {
+                        offset: 12,
+                        expected: "a chunk AtU8",
+                        found: "none".to_owned(),
+                    });
+                }
+            },
+        };
+        let Some(name) = atoms.first() else {
+            return Err(BeamError::Binary { offset: 12, expected: "atoms", found: "none".to_owned() });
+        };
+        let imports = match chunks.find(b"ImpT")? {
+            Some(chunk) => chunk.imports(&atoms)?,
+            None => Vec::new(),
+        };
+        Ok(Self { name: Atom::clone(name), imports })
+    }
+
+    /// The first function that it calls and that runs a shell, of [`SHELL_FUNCTIONS`].
+    pub fn shell_call(&self) -> Option<&Import> {
+        self.imports
+            .iter()
+            .find(|import| SHELL_FUNCTIONS.contains(&(&*import.module, &*import.function, import.arity)))
+    }
+}
+
+/// `module:function/arity`, escaped.
+impl std::fmt::Display for Import {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let atom = |name: &Atom| super::Term::Atom(Atom::clone(name));
+        write!(f, "{}:{}/{}", atom(&self.module), atom(&self.function), self.arity)
+    }
+}
+
+fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, BeamError> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut unpacked = Vec::new();
+    let reader = flate2::read::MultiGzDecoder::new(bytes);
+    match reader.take(MOST_BYTES as u64 + 1).read_to_end(&mut unpacked) {
+        Ok(length) if length > MOST_BYTES => {
+            Err(BeamError::TooLarge { what: "the unpacked module", limit: MOST_BYTES })
+        }
+        Ok(_) => Ok(Cow::Owned(unpacked)),
+        Err(error) => {
+            Err(BeamError::Binary { offset: 0, expected: "a gzip stream", found: error.to_string() })
+        }
+    }
+}
+
+struct Chunks<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Chunks<'a> {
+    fn find(&self, wanted: &[u8; 4]) -> Result<Option<Cursor<'a>>, BeamError> {
+        let mut cursor = Cursor { bytes: self.bytes, offset: 0 };
+        cursor.magic(b"FOR1", "the magic FOR1 of a BEAM file")?;
+        let length = cursor.u32()? as usize;
+        if length > self.bytes.len() - 8 {
+            return cursor.fail("the whole form", format!("{} of {length} bytes", self.bytes.len() - 8));
+        }
+        cursor.bytes = &self.bytes[..8 + length];
+        cursor.magic(b"BEAM", "the form BEAM")?;
+        while cursor.offset < cursor.bytes.len() {
+            let name = cursor.take(4)?;
+            let length = cursor.u32()? as usize;
+            let start = cursor.offset;
+            cursor.take(length)?;
+            if name == wanted {
+                return Ok(Some(Cursor { bytes: &self.bytes[..start + length], offset: start }));
+            }
+            // The padding of the last chunk may be missing.
+            cursor.offset = (start + length.next_multiple_of(4)).min(cursor.bytes.len());
+        }
+        Ok(None)
+    }
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn fail<T>(&self, expected: &'static str, found: String) -> Result<T, BeamError> {
+        Err(BeamError::Binary { offset: self.offset, expected, found })
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], BeamError> {
+        match self.bytes[self.offset..].get(..length) {
+            Some(taken) => {
+                self.offset += length;
+                Ok(taken)
+            }
+            None => {
+                let left = self.bytes.len() - self.offset;
+                self.fail("more bytes", format!("the end after {left} of {length}"))
+            }
+        }
+    }
+
+    fn magic(&mut self, magic: &[u8; 4], expected: &'static str) -> Result<(), BeamError> {
+        let there = &self.bytes[self.offset..self.bytes.len().min(self.offset + 4)];
+        if there != magic {
+            return self.fail(expected, format!("`{}`", there.escape_ascii()));
+        }
+        self.take(4).map(drop)
+    }
+
+    fn u32(&mut self) -> Result<u32, BeamError> {
+        let bytes = self.take(4)?;
+        Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    /// A length in the compact form of instructions (`beam_asm:encode/2` with tag `u`, which is 0): values
+    /// below 16 in the upper four bits, below 2,048 in eleven bits over two bytes. Longer forms exist, but an
+    /// atom has at most 255 characters, which are at most 1,020 bytes.
+    fn compact_length(&mut self) -> Result<usize, BeamError> {
+        let start = self.offset;
+        let first = usize::from(self.take(1)?[0]);
+        match (first & 0b111, first & 0b1000, first & 0b1_0000) {
+            (0, 0, _) => Ok(first >> 4),
+            (0, _, 0) => Ok((first >> 5) << 8 | usize::from(self.take(1)?[0])),
+            _ => {
+                self.offset = start;
+                self.fail("an atom's length", format!("0x{first:02x}"))
+            }
+        }
+    }
+
+    /// A count, and for each atom its length and its name. From OTP 28 on the count may be negative: then the
+    /// lengths are compact integers instead of bytes.
+    fn atoms(mut self, utf8: bool) -> Result<Vec<Atom>, BeamError> {
+        let count = self.u32()?.cast_signed();
+        let long = count < 0;
+        let count = count.unsigned_abs() as usize;
+        let left = self.bytes.len() - self.offset;
+        if count > left {
+            return self.fail("as many atoms as announced", format!("{left} bytes for {count} atoms"));
+        }
+        let mut atoms = Vec::with_capacity(count);
+        for _ in 0..count {
+            let length = if long { self.compact_length()? } else { usize::from(self.take(1)?[0]) };
+            let start = self.offset;
+            let name = self.take(length)?;
+            atoms.push(if utf8 {
+                match std::str::from_utf8(name) {
+                    Ok(name) => name.into(),
+                    Err(_) => {
+                        self.offset = start;
+                        return self.fail("UTF-8", format!("`{}`", name.escape_ascii()));
+                    }
+                }
+            } else {
+                name.iter().map(|&byte| char::from(byte)).collect::<String>().into()
+            });
+        }
+        Ok(atoms)
+    }
+
+    /// A count, and for each import the numbers of its module's and its function's atom, from 1, and its arity.
+    fn imports(mut self, atoms: &[Atom]) -> Result<Vec<Import>, BeamError> {
+        let count = self.u32()? as usize;
+        let left = self.bytes.len() - self.offset;
+        if count > left / 12 {
+            return self.fail("as many imports as announced", format!("{left} bytes for {count} imports"));
+        }
+        let mut imports = Vec::with_capacity(count);
+        for _ in 0..count {
+            imports.push(Import {
+                module: self.atom(atoms)?,
+                function: self.atom(atoms)?,
+                arity: self.u32()?,
+            });
+        }
+        Ok(imports)
+    }
+
+    fn atom(&mut self, atoms: &[Atom]) -> Result<Atom, BeamError> {
+        let start = self.offset;
+        let number = self.u32()? as usize;
+        match number.checked_sub(1).and_then(|index| atoms.get(index)) {
+            Some(atom) => Ok(Atom::clone(atom)),
+            None => {
+                self.offset = start;
+                self.fail("the number of an atom", format!("{number} of {}", atoms.len()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn beam(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
+        let mut body = b"BEAM".to_vec();
+        for (name, data) in chunks {
+            body.extend_from_slice(*name);
+            body.extend_from_slice(&(data.len() as u32).to_be_bytes());
+            body.extend_from_slice(data);
+            body.resize(body.len().next_multiple_of(4), 0);
+        }
+        let mut file = b"FOR1".to_vec();
+        file.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        file.extend_from_slice(&body);
+        file
+    }
+
+    fn atoms(names: &[&str], long: bool) -> Vec<u8> {
+        let count = names.len() as i32;
+        let mut data = (if long { -count } else { count }).to_be_bytes().to_vec();
+        for name in names {
+            match (long, name.len()) {
+                (false, length) => data.push(length as u8),
+                (true, length @ 0..16) => data.push((length as u8) << 4),
+                (true, length) => data.extend([((length >> 8) as u8) << 5 | 0b1000, length as u8]),
+            }
+            data.extend_from_slice(name.as_bytes());
+        }
+        data
+    }
+
+    fn imports(list: &[[u32; 3]]) -> Vec<u8> {
+        let mut data = (list.len() as u32).to_be_bytes().to_vec();
+        data.extend(list.iter().flatten().flat_map(|number| number.to_be_bytes()));
+        data
+    }
+
+    fn sample(long: bool) -> Vec<u8> {
+        let long_name = "ü".repeat(200);
+        let long_name = if long { long_name.as_str() } else { "x" };
+        beam(&[
+            (b"AtU8", atoms(&["m", "os", "cmd", long_name, "this_name_has_30_bytes_exactly"], long)),
+            (b"Code", vec![0; 5]),
+            (b"ImpT", imports(&[[4, 5, 1], [2, 3, 1]])),
+        ])
+    }
+
+    #[test]
+    fn both_forms_of_atoms() {
+        for long in [false, true] {
+            let module = Module::parse(&sample(long)).expect("a module");
+            assert_eq!(&*module.name, "m");
+            assert_eq!(&*module.imports[0].function, "this_name_has_30_bytes_exactly");
+            assert_eq!(module.shell_call().expect("it calls os:cmd/1").to_string(), "os:cmd/1");
+        }
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&sample(true)).expect("memory");
+        assert!(Module::parse(&gzip.finish().expect("memory")).is_ok());
+    }
+
+    #[test]
+    fn older_and_smaller_modules() {
+        let module = Module::parse(&beam(&[(b"Atom", b"\0\0\0\x01\x01\xe9".to_vec())])).expect("a module");
+        assert_eq!((&*module.name, module.imports.len(), module.shell_call()), ("é", 0, None));
+    }
+
+    #[test]
+    fn what_is_no_module() {
+        for (bytes, expected) in [
+            (b"".to_vec(), "the magic FOR1 of a BEAM file"),
+            (b"FOR1\0\0\0\xffBEAM".to_vec(), "the whole form"),
+            (b"FOR1\0\0\0\x04BEEF".to_vec(), "the form BEAM"),
+            (beam(&[]), "a chunk AtU8"),
+            (beam(&[(b"AtU8", vec![0; 4])]), "atoms"),
+            (beam(&[(b"AtU8", vec![0x7f, 0xff, 0xff, 0xff])]), "as many atoms as announced"),
+            (beam(&[(b"AtU8", vec![0x80, 0, 0, 0])]), "as many atoms as announced"),
+            (beam(&[(b"AtU8", vec![0, 0, 0, 1, 1, 0xff])]), "UTF-8"),
+            (beam(&[(b"AtU8", vec![0xff, 0xff, 0xff, 0xff, 0x18, 0])]), "an atom's length"),
+            (
+                beam(&[(b"AtU8", atoms(&["m"], false)), (b"ImpT", vec![255; 4])]),
+                "as many imports as announced",
+            ),
+            (
+                beam(&[(b"AtU8", atoms(&["m"], false)), (b"ImpT", imports(&[[1, 0, 0]]))]),
+                "the number of an atom",
+            ),
+            (
+                beam(&[(b"AtU8", atoms(&["m"], false)), (b"ImpT", imports(&[[2, 1, 0]]))]),
+                "the number of an atom",
+            ),
+        ] {
+            match Module::parse(&bytes) {
+                Err(BeamError::Binary { expected: wanted, .. }) => assert_eq!(wanted, expected),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_change_panics(at in 0usize..300, byte in any::<u8>(), end in 0usize..1000) {
+            let mut bytes = sample(true);
+            let length = bytes.len();
+            bytes[at % length] = byte;
+            bytes.truncate(end);
+            let _ = Module::parse(&bytes);
+        }
+    }
+}
