@@ -1,11 +1,568 @@
 //! Gets indexes, packages and tarballs, from the network or from disk, and verifies them.
+//!
+//! ```text
+//! address ─► transport ─► part ─► verification ─► object and reference in the cache
+//!            (retries,    (kept   (signature,
+//!             resumes)     after   hashes)
+//!                          a cut)
+//! ```
+//! - `transport`: HTTP downloads, by the proxies of `proxy`, from an `address`.
+//! - `cache`: what came and was verified, shared by all runs.
+//! - `index` and `package`: the chain from a trusted key to each file.
+//!
+//! Local repositories are read where they stand: nothing of them is copied to the cache, and everything is
+//! verified as if it had come from the network.
+//!
+//! Architecture invariants: [`VerifiedIndex`] and [`VerifiedApk`] are made only here, after verification; no
+//! file gets into the cache's objects before it; credentials are in no error, event or file name.
 
-/// An address as it may be shown: without the user name and password that may stand in it.
+mod address;
+mod cache;
+mod error;
+mod index;
+mod keys;
+mod package;
+mod proxy;
+mod transport;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+pub use error::{FetchError, FetchErrorKind, Member};
+pub use index::VerifiedIndex;
+pub use keys::load_keys;
+pub use package::VerifiedApk;
+
+use address::Address;
+use cache::{Cache, Part, PartState, Sha256, Validators};
+use index::IndexSource;
+use package::Verification;
+use transport::{Download, Outcome, Transport, TransportSettings};
+
+use crate::apk::{IndexEntry, PublicKey};
+use crate::arch::Arch;
+use crate::recipe::{ProxySettings, Repository};
+use crate::report::{Event, Reporter};
+use crate::tree::TreePath;
+
+/// The name of every repository's index.
+const INDEX_FILE: &str = "APKINDEX.tar.gz";
+/// The most bytes of an index file; Alpine's largest has 2 MB.
+const MOST_INDEX_BYTES: u64 = 64 << 20;
+/// The most bytes of a package file, where the index doesn't say.
+const MOST_PACKAGE_BYTES: u64 = 4 << 30;
+/// The most bytes of a tarball.
+const MOST_TARBALL_BYTES: u64 = 4 << 30;
+
+/// Which paths of a package to keep: `true` for those. What is left out is verified all the same.
+pub type PackageFilter<'a> = &'a (dyn Fn(&IndexEntry, &TreePath) -> bool + Sync);
+
+/// How things are fetched. Make it with [`FetchSettings::new`] and set the fields that differ.
+#[derive(Debug, Clone)]
+pub struct FetchSettings {
+    /// The directory of the cache; made if it isn't there.
+    pub cache: PathBuf,
+    /// Use only local repositories and what is in the cache (indexes too, as they are there).
+    pub offline: bool,
+    /// How many downloads, and packages that are unpacked, at a time; at least one.
+    pub jobs: usize,
+    /// Who may sign: see [`load_keys`].
+    pub keys: Vec<PublicKey>,
+    /// Take indexes that are not signed, or by unknown keys only. Hashes are still checked.
+    pub allow_untrusted: bool,
+    /// A file of PEM certificates to trust for `https://` instead of the built-in ones.
+    pub ca_file: Option<PathBuf>,
+    /// The proxies.
+    pub proxy: ProxySettings,
+    /// How long making a connection may take, TLS included.
+    pub connect_timeout: Duration,
+    /// How long a server may be silent.
+    pub read_timeout: Duration,
+    /// How often a download that fails in a way that may pass is tried again.
+    pub retries: u32,
+    /// The wait before the second try; it doubles with each further one.
+    pub retry_wait: Duration,
+}
+
+impl FetchSettings {
+    /// The usual settings: on-line, four at a time, no key trusted, no proxy; 20 s to connect, 30 s of silence,
+    /// four more tries after half a second, one, two and four seconds.
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        Self {
+            cache: cache.into(),
+            offline: false,
+            jobs: 4,
+            keys: Vec::new(),
+            allow_untrusted: false,
+            ca_file: None,
+            proxy: ProxySettings::default(),
+            connect_timeout: Duration::from_secs(20),
+            read_timeout: Duration::from_secs(30),
+            retries: 4,
+            retry_wait: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Fetches and verifies. Can be used from several threads at the same time.
+pub struct Fetcher<'a> {
+    cache: Cache,
+    /// None when the network must not be used.
+    transport: Option<Transport>,
+    jobs: usize,
+    keys: Vec<PublicKey>,
+    allow_untrusted: bool,
+    reporter: &'a dyn Reporter,
+}
+
+impl<'a> Fetcher<'a> {
+    /// Opens the cache and reads what the settings name.
+    ///
+    /// # Errors
+    /// When the cache directory can't be made, or a proxy or the file of certificates can't be used.
+    pub fn new(settings: FetchSettings, reporter: &'a dyn Reporter) -> Result<Self, FetchError> {
+        let transport = if settings.offline {
+            None
+        } else {
+            Some(Transport::new(&TransportSettings {
+                proxy: settings.proxy,
+                ca_file: settings.ca_file,
+                connect_timeout: settings.connect_timeout,
+                read_timeout: settings.read_timeout,
+                retries: settings.retries,
+                retry_wait: settings.retry_wait,
+            })?)
+        };
+        Ok(Self {
+            cache: Cache::open(&settings.cache)?,
+            transport,
+            jobs: settings.jobs.max(1),
+            keys: settings.keys,
+            allow_untrusted: settings.allow_untrusted,
+            reporter,
+        })
+    }
+
+    /// The directory for nameless temporary files ([`crate::tree::SpoolWriter::new_in`]), inside the cache.
+    pub fn temporary_directory(&self) -> PathBuf {
+        self.cache.temporary()
+    }
+
+    /// The verified index of a repository for an architecture. From a server it is asked for each time
+    /// (conditionally, if it is in the cache); offline the cache's is taken.
+    ///
+    /// # Errors
+    /// When it can't be had, or no trusted key signed it.
+    pub fn index(&self, repository: &Repository, arch: Arch) -> Result<VerifiedIndex, FetchError> {
+        let index = match repository {
+            Repository::Directory(directory) => {
+                let path = directory.join(arch.alpine()).join(INDEX_FILE);
+                let (mut file, location) = open_local(&path)?;
+                let bytes = read_bounded(&mut file, &path, MOST_INDEX_BYTES)?;
+                self.verify_index(&bytes, &IndexSource { repository, arch, location: &location })?
+            }
+            Repository::Url(url) => {
+                let address =
+                    Address::parse(&format!("{}/{}/{INDEX_FILE}", url.trim_end_matches('/'), arch.alpine()))?;
+                self.index_at(&address, repository, arch)?
+            }
+        };
+        if index.signed_by().is_none() {
+            let text = format!("{} is used although no trusted key signed it", index.location());
+            self.reporter.report(Event::Warning { text });
+        }
+        Ok(index)
+    }
+
+    /// The indexes of several repositories, in their order; several are fetched at a time.
+    ///
+    /// # Errors
+    /// As [`Fetcher::index`].
+    pub fn indexes(&self, repositories: &[Repository], arch: Arch) -> Result<Vec<VerifiedIndex>, FetchError> {
+        self.in_parallel(repositories, |repository| self.index(repository, arch))
+    }
+
+    /// The verified packages that entries of indexes name, in the same order. Several are fetched and unpacked
+    /// at a time.
+    ///
+    /// # Errors
+    /// When one can't be had or isn't what the index says; then no further one is begun.
+    pub fn packages(
+        &self,
+        wanted: &[(&VerifiedIndex, &IndexEntry)],
+        filter: PackageFilter<'_>,
+    ) -> Result<Vec<VerifiedApk>, FetchError> {
+        self.in_parallel(wanted, |&(index, entry)| self.package(index, entry, filter))
+    }
+
+    /// A file that is known by its SHA-256: from an `http://` or `https://` address by way of the cache, or
+    /// (`file://` or without a scheme) where it stands. The path is that of the verified file; it may not have
+    /// the name that it has at its address.
+    ///
+    /// # Errors
+    /// When it can't be had or isn't what was asked for.
+    pub fn tarball(&self, url: &str, sha256: [u8; 32]) -> Result<PathBuf, FetchError> {
+        let path = match url.split_once("://") {
+            Some(("file", path)) => path,
+            Some(_) => return self.tarball_at(&Address::parse(url)?, sha256),
+            None => url,
+        };
+        let path = Path::new(path);
+        let (mut file, location) = open_local(path)?;
+        let found = cache::hash_file(&mut file).map_err(|error| FetchError::io(path, "read", error))?;
+        check_hash(&location, &sha256, &found)?;
+        Ok(path.to_owned())
+    }
+
+    fn tarball_at(&self, address: &Address, sha256: Sha256) -> Result<PathBuf, FetchError> {
+        let name = address.file_name();
+        let hit = || -> Result<bool, FetchError> {
+            let hit = self.cache.open_object(&sha256, |path| self.warn_damaged(path))?.is_some();
+            if hit {
+                self.reporter.report(Event::CacheHit { name: name.clone() });
+            }
+            Ok(hit)
+        };
+        if !hit()? {
+            let transport = self.online(address)?;
+            let mut part = self.part(address, &name)?;
+            // Somebody else may have brought it while this waited.
+            if !hit()? {
+                let download = Download {
+                    address,
+                    name: &name,
+                    size: None,
+                    limit: MOST_TARBALL_BYTES,
+                    validators: None,
+                };
+                self.verified_download(transport, &download, &mut part, |part| {
+                    let found = part.hash()?;
+                    check_hash(&address.to_string(), &sha256, &found)
+                })?;
+                self.keep(&mut part, &name)?;
+            }
+        }
+        Ok(self.cache.object_path(&sha256))
+    }
+
+    fn index_at(
+        &self,
+        address: &Address,
+        repository: &Repository,
+        arch: Arch,
+    ) -> Result<VerifiedIndex, FetchError> {
+        let location = address.to_string();
+        let source = IndexSource { repository, arch, location: &location };
+        let key = format!("index {}", address.request_target());
+        // Which of several indexes it is tells only the path.
+        let name = format!("{}/{arch}/{INDEX_FILE}", repository_name(repository));
+        let Some(transport) = &self.transport else {
+            let (bytes, _) = self.cached_index(&key)?.ok_or_else(|| self.offline(address))?;
+            return self.verify_index(&bytes, &source);
+        };
+        let mut part = self.part(address, &name)?;
+        let cached = self.cached_index(&key)?;
+        let validators = cached.as_ref().map(|(_, validators)| validators);
+        let download = Download { address, name: &name, size: None, limit: MOST_INDEX_BYTES, validators };
+        let mut verified = None;
+        let outcome = self.verified_download(transport, &download, &mut part, |part| {
+            let bytes = read_bounded(&mut part.reader()?, part.path(), MOST_INDEX_BYTES)?;
+            verified = Some(self.verify_index(&bytes, &source)?);
+            Ok(())
+        })?;
+        match (outcome, verified, cached) {
+            (Outcome::Complete(validators), Some(index), _) => {
+                let sha256 = self.keep(&mut part, &name)?;
+                self.cache.refer(&key, &sha256, &validators)?;
+                Ok(index)
+            }
+            (_, _, Some((bytes, _))) => {
+                part.discard();
+                self.reporter.report(Event::CacheHit { name });
+                self.verify_index(&bytes, &source)
+            }
+            (_, _, None) => Err(FetchError::Malformed {
+                location,
+                problem: "the server says that it is unchanged, but was not asked that".to_owned(),
+            }),
+        }
+    }
+
+    fn verify_index(&self, bytes: &[u8], source: &IndexSource<'_>) -> Result<VerifiedIndex, FetchError> {
+        index::verify(bytes, source, &self.keys, self.allow_untrusted)
+    }
+
+    fn cached_index(&self, key: &str) -> Result<Option<(Vec<u8>, Validators)>, FetchError> {
+        let Some(reference) = self.cache.reference(key) else { return Ok(None) };
+        let Some(sha256) = reference.object() else { return Ok(None) };
+        let Some(mut file) = self.cache.open_object(&sha256, |path| self.warn_damaged(path))? else {
+            return Ok(None);
+        };
+        let bytes = read_bounded(&mut file, &self.cache.object_path(&sha256), MOST_INDEX_BYTES)?;
+        Ok(Some((bytes, reference.validators)))
+    }
+
+    fn package(
+        &self,
+        index: &VerifiedIndex,
+        entry: &IndexEntry,
+        filter: PackageFilter<'_>,
+    ) -> Result<VerifiedApk, FetchError> {
+        let name = entry.file_name();
+        if !index.names(entry) {
+            return Err(FetchError::NotNamed {
+                package: error::shown(&entry.full_name()),
+                location: error::shown(&name),
+                found: "a package".to_owned(),
+                index: index.location().to_owned(),
+            });
+        }
+        // Alpine's grammar of names and versions has none of these; with them the name would be a path or a query.
+        if name.starts_with('.')
+            || name.contains(|c: char| c.is_control() || c.is_whitespace() || "/\\?#%:".contains(c))
+        {
+            return Err(FetchError::Malformed {
+                location: index.location().to_owned(),
+                problem: format!("{:?} can't be the name of a package's file", entry.file_name()),
+            });
+        }
+        let verification = Verification { keys: &self.keys, temporary: &self.cache.temporary() };
+        let unpack = |file: File, path: &Path, location: &str| {
+            package::unpack(file, path, location, index, entry, filter, verification)
+        };
+        match index.repository() {
+            Repository::Directory(directory) => {
+                let path = directory.join(index.arch().alpine()).join(&name);
+                let (file, location) = open_local(&path)?;
+                unpack(file, &path, &location)
+            }
+            Repository::Url(url) => {
+                let address = Address::parse(&format!(
+                    "{}/{}/{name}",
+                    url.trim_end_matches('/'),
+                    index.arch().alpine()
+                ))?;
+                self.package_at(&address, entry, &unpack)
+            }
+        }
+    }
+
+    fn package_at(
+        &self,
+        address: &Address,
+        entry: &IndexEntry,
+        unpack: &dyn Fn(File, &Path, &str) -> Result<VerifiedApk, FetchError>,
+    ) -> Result<VerifiedApk, FetchError> {
+        let name = entry.file_name();
+        let location = address.to_string();
+        // Not by its address: the same package of another mirror is the same.
+        let key = format!("package {} {}", entry.control_hash, entry.size);
+        let cached = || -> Result<Option<VerifiedApk>, FetchError> {
+            let Some(sha256) = self.cache.reference(&key).and_then(|reference| reference.object()) else {
+                return Ok(None);
+            };
+            let Some(file) = self.cache.open_object(&sha256, |path| self.warn_damaged(path))? else {
+                self.cache.forget(&key);
+                return Ok(None);
+            };
+            match unpack(file, &self.cache.object_path(&sha256), &location) {
+                Ok(apk) => {
+                    self.reporter.report(Event::CacheHit { name: name.clone() });
+                    Ok(Some(apk))
+                }
+                // A reference to something else; or the keys are others than then.
+                Err(error) if index::is_of_contents(&error) && self.transport.is_some() => {
+                    self.cache.forget(&key);
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        if let Some(apk) = cached()? {
+            return Ok(apk);
+        }
+        let transport = self.online(address)?;
+        let mut part = self.part(address, &name)?;
+        // Somebody else may have brought it while this waited.
+        if let Some(apk) = cached()? {
+            return Ok(apk);
+        }
+        let size = (entry.size != 0).then_some(entry.size);
+        let download = Download { address, name: &name, size, limit: MOST_PACKAGE_BYTES, validators: None };
+        let mut verified = None;
+        self.verified_download(transport, &download, &mut part, |part| {
+            verified = Some(unpack(part.reader()?, part.path(), &location)?);
+            Ok(())
+        })?;
+        let sha256 = self.keep(&mut part, &name)?;
+        self.cache.refer(&key, &sha256, &Validators::default())?;
+        verified
+            .ok_or_else(|| FetchError::Malformed { location, problem: "the server sent nothing".to_owned() })
+    }
+
+    /// Downloads into `part` and lets `verify` judge. What doesn't verify is thrown away; if it was put together
+    /// from several answers, it is first fetched once more in one.
+    fn verified_download(
+        &self,
+        transport: &Transport,
+        download: &Download<'_>,
+        part: &mut Part,
+        mut verify: impl FnMut(&mut Part) -> Result<(), FetchError>,
+    ) -> Result<Outcome, FetchError> {
+        loop {
+            let outcome = transport.download(download, part, self.reporter)?;
+            if matches!(outcome, Outcome::NotModified) {
+                return Ok(outcome);
+            }
+            match verify(part) {
+                Ok(()) => return Ok(outcome),
+                Err(error) if index::is_of_contents(&error) => {
+                    let again = part.is_resumed();
+                    part.restart(PartState::default())?;
+                    if !again {
+                        part.remove();
+                        return Err(error);
+                    }
+                    self.reporter.report(Event::DownloadRetry {
+                        name: download.name.to_owned(),
+                        reason: format!("the parts of several answers don't fit together: {error}"),
+                        wait_ms: 0,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn keep(&self, part: &mut Part, name: &str) -> Result<Sha256, FetchError> {
+        let size = part.length();
+        let sha256 = self.cache.keep(part)?;
+        self.reporter.report(Event::DownloadFinished { name: name.to_owned(), size });
+        Ok(sha256)
+    }
+
+    fn part(&self, address: &Address, name: &str) -> Result<Part, FetchError> {
+        self.cache.part(&address.request_target(), || {
+            self.reporter
+                .report(Event::Note { text: format!("waiting for another run that downloads {name}") });
+        })
+    }
+
+    fn online(&self, address: &Address) -> Result<&Transport, FetchError> {
+        self.transport.as_ref().ok_or_else(|| self.offline(address))
+    }
+
+    fn offline(&self, address: &Address) -> FetchError {
+        FetchError::Offline { url: address.to_string(), cache: self.cache.root().to_owned() }
+    }
+
+    fn warn_damaged(&self, path: &Path) {
+        let text = format!("{} was damaged and is dropped from the cache", path.display());
+        self.reporter.report(Event::Warning { text });
+    }
+
+    /// Does `work` for each of `items`, some at a time, and gives the results in the same order. After an error
+    /// nothing new is begun; of several errors the first in the items' order is given.
+    fn in_parallel<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(&T) -> Result<R, FetchError> + Sync,
+    ) -> Result<Vec<R>, FetchError> {
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let results: Vec<Mutex<Option<Result<R, FetchError>>>> =
+            items.iter().map(|_| Mutex::new(None)).collect();
+        let worker = || {
+            while !failed.load(Ordering::Relaxed) {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(item), Some(place)) = (items.get(number), results.get(number)) else { return };
+                let result = work(item);
+                failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                *place.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(result);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.jobs.min(items.len()) {
+                scope.spawn(worker);
+            }
+            worker();
+        });
+        // Those without a result were not begun, because of an error that stands in another place.
+        results
+            .into_iter()
+            .filter_map(|place| place.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+            .collect()
+    }
+}
+
+/// An address as it may be shown: without the user name and password that may stand in it, and without a query,
+/// which may be a secret too.
 pub fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..authority_end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => url.to_owned(),
+    let (authority, path) = rest.split_at(authority_end);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match path.split_once('?') {
+        Some((path, _)) => format!("{scheme}://{host}{path}?…"),
+        None => format!("{scheme}://{host}{path}"),
+    }
+}
+
+/// The last part of a repository's address: `main`, `community`.
+fn repository_name(repository: &Repository) -> String {
+    let text = repository.to_string();
+    error::shown(text.rsplit('/').next().unwrap_or_default())
+}
+
+fn check_hash(location: &str, expected: &Sha256, found: &Sha256) -> Result<(), FetchError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(FetchError::WrongHash {
+        location: location.to_owned(),
+        expected: hex::encode(expected),
+        found: hex::encode(found),
+    })
+}
+
+/// A file of a local repository, and how messages call it.
+fn open_local(path: &Path) -> Result<(File, String), FetchError> {
+    match File::open(path) {
+        Ok(file) => Ok((file, error::shown(&path.display().to_string()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(FetchError::NoSuchFile { path: path.to_owned() })
+        }
+        Err(error) => Err(FetchError::io(path, "open", error)),
+    }
+}
+
+fn read_bounded(file: &mut File, path: &Path, limit: u64) -> Result<Vec<u8>, FetchError> {
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| FetchError::io(path, "read", error))?;
+    if bytes.len() as u64 > limit {
+        return Err(FetchError::TooLarge { url: error::shown(&path.display().to_string()), limit });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for (url, shown) in [
+            ("https://user:pass@host/a", "https://host/a"),
+            ("https://host/a@b", "https://host/a@b"),
+            ("https://u:p@x@host:1/a?token=secret", "https://host:1/a?…"),
+            ("https://user:pass@host", "https://host"),
+            ("/a/b@c", "/a/b@c"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
     }
 }

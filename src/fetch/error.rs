@@ -1,0 +1,458 @@
+//! What can go wrong between an address and verified contents.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::apk::ApkError;
+use crate::archive::ArchiveError;
+
+/// Something could not be fetched, or is not what it should be.
+///
+/// Addresses in it never hold a user name, a password or a query; text that came from outside is escaped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// An address can't be understood.
+    #[error("the address {url} can't be used: {problem}")]
+    BadAddress {
+        /// As it was given, without credentials.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A proxy's address can't be understood.
+    #[error("the proxy {proxy} can't be used: {problem}")]
+    BadProxy {
+        /// As it was given, without credentials.
+        proxy: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file of certificate authorities holds none, or can't be read as PEM.
+    #[error("{}: {problem}", path.display())]
+    BadCaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The network may not be used and the cache doesn't have it.
+    #[error("{url} is not in the cache {} and the network must not be used (offline)", cache.display())]
+    Offline {
+        /// What was wanted.
+        url: String,
+        /// The cache that was searched.
+        cache: PathBuf,
+    },
+    /// No connection, or it broke, each time.
+    #[error("{url} can't be reached ({}): {problem}", tries_of(*tries))]
+    Unreachable {
+        /// What was wanted.
+        url: String,
+        /// The last try's failure.
+        problem: String,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// The server's identity could not be proven.
+    #[error("{url}: no trusted connection (TLS): {problem}")]
+    Tls {
+        /// What was wanted.
+        url: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The server answers with an error.
+    #[error("{url}: the server answers with status {status} ({})", tries_of(*tries))]
+    Status {
+        /// What was wanted.
+        url: String,
+        /// The HTTP status code.
+        status: u16,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// The server says that there is no such thing.
+    #[error("{url} does not exist: the server answers with status {status}")]
+    NotFound {
+        /// What was wanted.
+        url: String,
+        /// The HTTP status code: 404 or 410.
+        status: u16,
+    },
+    /// There is no such file in a local repository.
+    #[error("{} does not exist", path.display())]
+    NoSuchFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The server sends elsewhere, to where leanfs doesn't go.
+    #[error("{url} is redirected to {target}, which is refused: {reason}")]
+    RedirectRefused {
+        /// What was wanted.
+        url: String,
+        /// Where the server sends.
+        target: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The connection ended before everything had come, each time.
+    #[error("{url}: the download is truncated: {received} of {expected} bytes came ({})", tries_of(*tries))]
+    Truncated {
+        /// What was wanted.
+        url: String,
+        /// How many bytes it has.
+        expected: u64,
+        /// How many came, over all tries.
+        received: u64,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// More bytes than anything of its kind has.
+    #[error("{url} has more than {limit} bytes, the most that is accepted")]
+    TooLarge {
+        /// What was wanted.
+        url: String,
+        /// The most that is accepted, in bytes.
+        limit: u64,
+    },
+    /// The size is not what the index says.
+    #[error("{location} has {found} bytes, and its index says {expected}")]
+    WrongSize {
+        /// The address or path.
+        location: String,
+        /// By the index, in bytes.
+        expected: u64,
+        /// By the server or the file system, in bytes.
+        found: u64,
+    },
+    /// The SHA-256 is not the one that was asked for.
+    #[error("{location} is not what was asked for: its SHA-256 is {found}, and {expected} is expected")]
+    WrongHash {
+        /// The address or path.
+        location: String,
+        /// 64 hexadecimal digits.
+        expected: String,
+        /// 64 hexadecimal digits.
+        found: String,
+    },
+    /// An index that nobody signed.
+    #[error("the index {location} is not signed")]
+    IndexUnsigned {
+        /// The address or path.
+        location: String,
+    },
+    /// An index that is signed only by keys that are not trusted.
+    #[error(
+        "the index {location} is signed by {}, which is not trusted (trusted: {})",
+        listed(keys, "no key that can be named"),
+        listed(trusted, "no key")
+    )]
+    IndexUnknownKey {
+        /// The address or path.
+        location: String,
+        /// The names of the keys that signed.
+        keys: Vec<String>,
+        /// The names of the trusted keys.
+        trusted: Vec<String>,
+    },
+    /// An index whose signature is by a trusted key's name and doesn't fit.
+    #[error("the index {location} was changed: the signature by {key} does not fit its contents")]
+    IndexChanged {
+        /// The address or path.
+        location: String,
+        /// The name of the key.
+        key: String,
+    },
+    /// An index whose bytes can't be read, so that its signature can't be checked.
+    #[error("the index {location} is damaged: {problem}")]
+    IndexDamaged {
+        /// The address or path.
+        location: String,
+        /// In what way.
+        problem: String,
+    },
+    /// A part of a package is not what the part before it says.
+    #[error(
+        "the package {package} was changed: the {member} member of {location} has the {what} {found}, and {expected} is expected"
+    )]
+    MemberChanged {
+        /// Name and version.
+        package: String,
+        /// The address or path.
+        location: String,
+        /// Which part.
+        member: Member,
+        /// What was compared: `SHA-1 of its compressed bytes` …
+        what: &'static str,
+        /// By the index or the control member.
+        expected: String,
+        /// In the package.
+        found: String,
+    },
+    /// A part of a package can't be read, or its signature doesn't fit.
+    #[error("the package {package} was changed: the {member} member of {location} is damaged: {problem}")]
+    MemberDamaged {
+        /// Name and version.
+        package: String,
+        /// The address or path.
+        location: String,
+        /// Which part.
+        member: Member,
+        /// In what way.
+        problem: String,
+    },
+    /// A file in a package is not what its own header says.
+    #[error(
+        "the package {package} is inconsistent: {path} in {location} has the SHA-1 {found}, and its header says {expected}"
+    )]
+    FileChanged {
+        /// Name and version.
+        package: String,
+        /// The address or path.
+        location: String,
+        /// The file in the package.
+        path: String,
+        /// 40 hexadecimal digits.
+        expected: String,
+        /// 40 hexadecimal digits.
+        found: String,
+    },
+    /// A package, perhaps well signed, that the index doesn't name.
+    #[error("{location} is {found}, which the index {index} does not name; it names {package} there")]
+    NotNamed {
+        /// Name and version that were wanted.
+        package: String,
+        /// The address or path of the package.
+        location: String,
+        /// What stands there.
+        found: String,
+        /// The address or path of the index.
+        index: String,
+    },
+    /// The files of a package can't be taken: paths that lead out of it, for one.
+    #[error("{location} can't be unpacked")]
+    Archive {
+        /// The address or path.
+        location: String,
+        /// The entry and what is wrong with it.
+        source: ArchiveError,
+    },
+    /// A key file that can't be used.
+    #[error("{}: not a key that can be trusted", path.display())]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ApkError,
+    },
+    /// A directory of keys without one.
+    #[error("{} holds no key: no file whose name ends in .pub", path.display())]
+    NoKeys {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Bytes that can't be read as what they should be, though nothing shows that they were changed.
+    #[error("{location}: {problem}")]
+    Malformed {
+        /// The address or path.
+        location: String,
+        /// In what way.
+        problem: String,
+    },
+    /// The file system is full.
+    #[error("the disk is full: {} can't be written", path.display())]
+    DiskFull {
+        /// What was written.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// A file can't be read or written.
+    #[error("{}: can't {action}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried: `read`, `create` …
+        action: &'static str,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+/// The parts of a package in Alpine's format v2, each a gzip member of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Member {
+    /// Signatures of the control member.
+    Signature,
+    /// `.PKGINFO` and scripts.
+    Control,
+    /// The files.
+    Data,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signature => "signature",
+            Self::Control => "control",
+            Self::Data => "data",
+        })
+    }
+}
+
+/// What an error means to whoever asked, as exit codes tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FetchErrorKind {
+    /// A signature, hash or size doesn't fit.
+    Unverified,
+    /// The network or a server failed.
+    Network,
+    /// It isn't there.
+    Missing,
+    /// Trusted bytes that make no sense.
+    Malformed,
+    /// A file of this machine can't be read or written, a full disk among the reasons.
+    Io,
+    /// What was asked for makes no sense.
+    Settings,
+}
+
+impl FetchError {
+    /// What it means.
+    pub fn kind(&self) -> FetchErrorKind {
+        match self {
+            Self::BadAddress { .. }
+            | Self::BadProxy { .. }
+            | Self::BadCaFile { .. }
+            | Self::BadKey { .. }
+            | Self::NoKeys { .. } => FetchErrorKind::Settings,
+            Self::Unreachable { .. }
+            | Self::Tls { .. }
+            | Self::Status { .. }
+            | Self::RedirectRefused { .. }
+            | Self::Truncated { .. } => FetchErrorKind::Network,
+            Self::Offline { .. } | Self::NotFound { .. } | Self::NoSuchFile { .. } => FetchErrorKind::Missing,
+            Self::TooLarge { .. }
+            | Self::WrongSize { .. }
+            | Self::WrongHash { .. }
+            | Self::IndexUnsigned { .. }
+            | Self::IndexUnknownKey { .. }
+            | Self::IndexChanged { .. }
+            | Self::IndexDamaged { .. }
+            | Self::MemberChanged { .. }
+            | Self::MemberDamaged { .. }
+            | Self::FileChanged { .. }
+            | Self::NotNamed { .. } => FetchErrorKind::Unverified,
+            Self::Archive { .. } | Self::Malformed { .. } => FetchErrorKind::Malformed,
+            Self::DiskFull { .. } | Self::Io { .. } => FetchErrorKind::Io,
+        }
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::BadAddress { .. } => "an address begins with http:// or https://; everything else is a local path".to_owned(),
+            Self::BadProxy { .. } => "a proxy is written http://host:port, https://host:port or socks5://host:port".to_owned(),
+            Self::BadCaFile { .. } => "the file must hold certificates in PEM (-----BEGIN CERTIFICATE-----)".to_owned(),
+            Self::Offline { .. } => "run once without --offline, or give a local repository".to_owned(),
+            Self::Unreachable { .. } => {
+                "check the network and the proxy settings; with --offline, what is in the cache is used without asking".to_owned()
+            }
+            Self::Tls { .. } => {
+                "if a proxy or a server of your own has a certificate of its own authority, give that authority's PEM file"
+                    .to_owned()
+            }
+            Self::Status { status: 401 | 403 | 407, .. } => {
+                "the server or the proxy wants credentials: write them into the address as https://USER:PASSWORD@host/"
+                    .to_owned()
+            }
+            Self::Status { .. } => "try again later, or use another mirror".to_owned(),
+            Self::NotFound { .. } | Self::NoSuchFile { .. } => {
+                "check the repository's address and the architecture: a repository holds ARCH/APKINDEX.tar.gz and the packages that it names"
+                    .to_owned()
+            }
+            Self::RedirectRefused { .. } => "use the address that the server sends to, if you trust it".to_owned(),
+            Self::Truncated { .. } => "run again: what has come is kept, and the download goes on from there".to_owned(),
+            Self::WrongSize { .. } | Self::NotNamed { .. } => {
+                "index and package are of different times: make the index anew, or use another mirror".to_owned()
+            }
+            Self::WrongHash { .. } => "check the SHA-256 against the publisher's page".to_owned(),
+            Self::IndexUnsigned { .. } => {
+                "sign it (leanfs index --sign KEY); --allow-untrusted takes it as it is, unsafely".to_owned()
+            }
+            Self::IndexUnknownKey { .. } => {
+                "if you trust that key, give its file with --key; --allow-untrusted takes the index as it is, unsafely"
+                    .to_owned()
+            }
+            Self::IndexChanged { .. }
+            | Self::IndexDamaged { .. }
+            | Self::MemberChanged { .. }
+            | Self::MemberDamaged { .. } => {
+                "use another mirror; if it is your own repository, make the package and the index anew".to_owned()
+            }
+            Self::DiskFull { .. } => {
+                "make room there, or choose another cache directory with --cache-dir".to_owned()
+            }
+            Self::BadKey { source, .. } => return source.hint(),
+            Self::NoKeys { .. } => "give the directory that holds NAME.rsa.pub files, or the file itself".to_owned(),
+            Self::Archive { .. }
+            | Self::TooLarge { .. }
+            | Self::FileChanged { .. }
+            | Self::Malformed { .. }
+            | Self::Io { .. } => return None,
+        };
+        Some(text)
+    }
+
+    /// An I/O error at `path`; a full disk (or quota) becomes [`FetchError::DiskFull`].
+    pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path: path.to_owned(), source }
+            }
+            _ => Self::Io { path: path.to_owned(), action, source },
+        }
+    }
+}
+
+fn tries_of(tries: u32) -> String {
+    if tries == 1 { "tried once".to_owned() } else { format!("tried {tries} times") }
+}
+
+fn listed(names: &[String], none: &str) -> String {
+    if names.is_empty() { none.to_owned() } else { names.join(", ") }
+}
+
+/// Text from outside, safe to show: control characters (and so terminal escapes) are written as escapes.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            // Right-to-left and similar marks make a name read as another.
+            let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+            let escaped = if c.is_control() || hidden { Some(c.escape_default()) } else { None };
+            let plain = if escaped.is_none() { Some(c) } else { None };
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_said() {
+        let error = FetchError::io(Path::new("/cache/x"), "write", io::ErrorKind::StorageFull.into());
+        assert_eq!(error.to_string(), "the disk is full: /cache/x can't be written");
+        assert_eq!(error.kind(), FetchErrorKind::Io);
+        assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn text_from_outside_can_not_steer_a_terminal() {
+        assert_eq!(shown("a\u{1b}[2Jb\u{202e}c\u{e9}"), "a\\u{1b}[2Jb\\u{202e}c\u{e9}");
+    }
+}

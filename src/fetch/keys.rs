@@ -1,0 +1,89 @@
+//! The keys that may sign.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::{FetchError, read_bounded};
+use crate::apk::{PublicKey, keys};
+
+/// A PEM file of the largest key has 2 kB.
+const LARGEST_KEY_FILE: u64 = 64 * 1024;
+
+/// The keys in files, and in directories of files whose names end in `.pub`; Alpine's own if nothing is given.
+/// A key's name is its file's name: that is how signatures refer to it.
+///
+/// # Errors
+/// When a file can't be read or is no public key, and when a directory has none.
+pub fn load_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, FetchError> {
+    if paths.is_empty() {
+        return keys::built_in()
+            .map_err(|source| FetchError::BadKey { path: PathBuf::from("built in"), source });
+    }
+    let mut keys = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            keys.push(load(path)?);
+            continue;
+        }
+        let unreadable = |error| FetchError::io(path, "read", error);
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(unreadable)? {
+            let file = entry.map_err(unreadable)?.path();
+            if file.extension().is_some_and(|extension| extension == "pub") {
+                files.push(file);
+            }
+        }
+        if files.is_empty() {
+            return Err(FetchError::NoKeys { path: path.clone() });
+        }
+        // The order of a directory listing must not show anywhere.
+        files.sort();
+        for file in files {
+            keys.push(load(&file)?);
+        }
+    }
+    Ok(keys)
+}
+
+fn load(path: &Path) -> Result<PublicKey, FetchError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(FetchError::NoSuchFile { path: path.to_owned() });
+        }
+        Err(error) => return Err(FetchError::io(path, "open", error)),
+    };
+    let pem = read_bounded(&mut file, path, LARGEST_KEY_FILE)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    PublicKey::from_pem(&name, &pem).map_err(|source| FetchError::BadKey { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_from_files_and_directories() {
+        assert_eq!(load_keys(&[]).expect("built in").len(), keys::BUILT_IN.len());
+
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().to_owned();
+        let error = load_keys(std::slice::from_ref(&path)).expect_err("empty");
+        assert!(matches!(error, FetchError::NoKeys { .. }), "{error}");
+        for (name, pem) in &keys::BUILT_IN[..2] {
+            std::fs::write(path.join(name), pem).expect("written");
+        }
+        std::fs::write(path.join("README"), "not a key").expect("written");
+        let names: Vec<String> = load_keys(std::slice::from_ref(&path))
+            .expect("two")
+            .iter()
+            .map(|key| key.name().to_owned())
+            .collect();
+        assert_eq!(names, [keys::BUILT_IN[0].0, keys::BUILT_IN[1].0]);
+
+        let error = load_keys(&[path.join("README")]).expect_err("no key");
+        assert!(matches!(error, FetchError::BadKey { .. }), "{error}");
+        let error = load_keys(&[path.join("absent.rsa.pub")]).expect_err("nothing");
+        assert!(matches!(error, FetchError::NoSuchFile { .. }), "{error}");
+    }
+}

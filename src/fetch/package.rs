@@ -1,0 +1,334 @@
+//! Packages that an index vouches for, down to each file.
+//!
+//! The chain, for a package of a [`VerifiedIndex`]:
+//!
+//! 1. The file has the size that the index says.
+//! 2. The hash of the compressed control member is the index's `C:`. A package with another control member is
+//!    refused, however well it is signed (CVE-2026-42575 of apko was a missing link here).
+//! 3. Each of the package's own signatures by a *trusted* key fits the control member. `apk` doesn't look at
+//!    them in a package of a repository, since the index vouches already; leanfs does, so that a damaged
+//!    signature member is found. Signatures by unknown keys can't be checked and don't matter. (Three fields of
+//!    a gzip header – time, level, system – mean nothing and are covered by no checksum; they alone may differ
+//!    in a signature member. In the other members the hashes cover them.)
+//! 4. The SHA-256 of everything after the control member is the `datahash` of its `.PKGINFO`. It is computed
+//!    before a byte is unpacked, so nothing hostile reaches the decompressor and the disk, and again while
+//!    unpacking, so that a file that changes in between is found out.
+//! 5. The data member is one gzip member, and nothing follows it.
+//! 6. Each file that has `APK-TOOLS.checksum.SHA1` in its pax header has that SHA-1 (for a symbolic link, its
+//!    target).
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use flate2::bufread::GzDecoder;
+
+use super::error::{Member, shown};
+use super::index::{VerifiedIndex, chain};
+use super::{FetchError, PackageFilter};
+use crate::apk::checksum::{Checksum, sha1};
+use crate::apk::member::split_member;
+use crate::apk::{ApkError, IndexEntry, PackageHead, PackageInfo, PublicKey, Signature};
+use crate::archive::{ArchiveError, ArchiveErrorKind, TarEntryKind, TarLimits, TarOptions, read_tar};
+use crate::tree::{LayerKind, Origin, SpoolWriter, Tree, TreePath};
+
+/// The most bytes that the files of one package may have.
+const MOST_DATA_BYTES: u64 = 16 << 30;
+/// The pax record with a file's hash, in hexadecimal digits.
+const FILE_HASH: &str = "APK-TOOLS.checksum.SHA1";
+
+/// A package of which everything was verified. Made only by [`super::Fetcher::packages`].
+#[derive(Debug, Clone)]
+pub struct VerifiedApk {
+    entry: IndexEntry,
+    info: PackageInfo,
+    scripts: Vec<(String, Vec<u8>)>,
+    tree: Tree,
+    location: String,
+}
+
+impl VerifiedApk {
+    /// What its index says of it.
+    pub fn entry(&self) -> &IndexEntry {
+        &self.entry
+    }
+
+    /// Its `.PKGINFO`, with `replaces`, `triggers` and so on.
+    pub fn info(&self) -> &PackageInfo {
+        &self.info
+    }
+
+    /// Its scripts: name (`.post-install`, `.trigger` …) and text. They are never run.
+    pub fn scripts(&self) -> &[(String, Vec<u8>)] {
+        &self.scripts
+    }
+
+    /// Its files, those that the filter let through; contents are in a nameless file of the cache directory.
+    /// Each node's origin is [`LayerKind::Package`] with name and version.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Its files, to keep.
+    pub fn into_tree(self) -> Tree {
+        self.tree
+    }
+
+    /// The address or path that it came from, without credentials.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+}
+
+/// What is needed to verify packages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verification<'a> {
+    pub(super) keys: &'a [PublicKey],
+    /// Where nameless files can be made.
+    pub(super) temporary: &'a Path,
+}
+
+/// Verifies and unpacks the package in `file`, which `location` names in messages.
+///
+/// # Errors
+/// The first link of the chain that doesn't hold, or what a disk says.
+pub(super) fn unpack(
+    mut file: File,
+    path: &Path,
+    location: &str,
+    index: &VerifiedIndex,
+    entry: &IndexEntry,
+    filter: PackageFilter<'_>,
+    verification: Verification<'_>,
+) -> Result<VerifiedApk, FetchError> {
+    let package = Package { name: shown(&entry.full_name()), location };
+    let unreadable = |error| FetchError::io(path, "read", error);
+    let size = file.metadata().map_err(unreadable)?.len();
+    if entry.size != 0 && size != entry.size {
+        return Err(FetchError::WrongSize {
+            location: location.to_owned(),
+            expected: entry.size,
+            found: size,
+        });
+    }
+    let head = {
+        let mut reader = BufReader::with_capacity(64 * 1024, &file);
+        match PackageHead::read(&mut reader) {
+            Ok(head) => head,
+            Err(ApkError::Damaged { source, .. }) if source.raw_os_error().is_some() => {
+                return Err(unreadable(source));
+            }
+            Err(error) => return Err(package.damaged(head_member(&file, &error), chain(&error))),
+        }
+    };
+    check_head(&head, &package, index, entry, verification.keys)?;
+    let data_hash = head
+        .info
+        .data_hash
+        .ok_or_else(|| package.damaged(Member::Control, "its .PKGINFO has no datahash".to_owned()))?;
+
+    file.seek(SeekFrom::Start(head.data_offset)).map_err(unreadable)?;
+    let found = hash_rest(&mut file).map_err(unreadable)?;
+    if found != data_hash {
+        return Err(package.data_changed(data_hash, found));
+    }
+    file.seek(SeekFrom::Start(head.data_offset)).map_err(unreadable)?;
+    let tree =
+        unpack_data(&file, head.data_offset, data_hash, entry, &package, filter, verification.temporary)?;
+    Ok(VerifiedApk {
+        entry: entry.clone(),
+        info: head.info,
+        scripts: head.scripts,
+        tree,
+        location: location.to_owned(),
+    })
+}
+
+/// What messages name.
+struct Package<'a> {
+    name: String,
+    location: &'a str,
+}
+
+impl Package<'_> {
+    fn damaged(&self, member: Member, problem: String) -> FetchError {
+        let (package, location) = (self.name.clone(), self.location.to_owned());
+        FetchError::MemberDamaged { package, location, member, problem }
+    }
+
+    fn data_changed(&self, expected: [u8; 32], found: [u8; 32]) -> FetchError {
+        FetchError::MemberChanged {
+            package: self.name.clone(),
+            location: self.location.to_owned(),
+            member: Member::Data,
+            what: "SHA-256",
+            expected: hex::encode(expected),
+            found: hex::encode(found),
+        }
+    }
+}
+
+/// Links 2 and 3 of the chain.
+fn check_head(
+    head: &PackageHead,
+    package: &Package<'_>,
+    index: &VerifiedIndex,
+    entry: &IndexEntry,
+    keys: &[PublicKey],
+) -> Result<(), FetchError> {
+    let mut well_signed = false;
+    let mut unfit = None;
+    for signature in &head.signatures {
+        for key in keys.iter().filter(|key| key.name() == signature.key_name) {
+            match key.verify(signature.kind, &head.control, &signature.bytes) {
+                Ok(()) => well_signed = true,
+                Err(_) => unfit = Some(key.name()),
+            }
+        }
+    }
+    let (found_name, found_version) = (&head.info.name, &head.info.version);
+    let is_another = (found_name, found_version) != (&entry.name, &entry.version);
+    if !head.is(&entry.control_hash) {
+        let (what, found) = match entry.control_hash {
+            Checksum::Sha1(_) => ("SHA-1", hex::encode(head.control_sha1)),
+            Checksum::Sha256(_) => ("SHA-256", hex::encode(head.control_sha256)),
+        };
+        if well_signed || is_another {
+            return Err(FetchError::NotNamed {
+                package: package.name.clone(),
+                location: package.location.to_owned(),
+                found: shown(&format!("{found_name}-{found_version} with the control {what} {found}")),
+                index: index.location().to_owned(),
+            });
+        }
+        return Err(FetchError::MemberChanged {
+            package: package.name.clone(),
+            location: package.location.to_owned(),
+            member: Member::Control,
+            what,
+            expected: hex::encode(entry.control_hash.as_bytes()),
+            found,
+        });
+    }
+    if let Some(key) = unfit {
+        let problem = format!("its signature by {} does not fit the control member", shown(key));
+        return Err(package.damaged(Member::Signature, problem));
+    }
+    if is_another {
+        return Err(FetchError::NotNamed {
+            package: package.name.clone(),
+            location: package.location.to_owned(),
+            found: shown(&format!("{found_name}-{found_version}")),
+            index: index.location().to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Links 4 (for the second time) to 6.
+fn unpack_data(
+    file: &File,
+    offset: u64,
+    data_hash: [u8; 32],
+    entry: &IndexEntry,
+    package: &Package<'_>,
+    filter: PackageFilter<'_>,
+    temporary: &Path,
+) -> Result<Tree, FetchError> {
+    let mut reader = BufReader::with_capacity(256 * 1024, file);
+    let mut member = split_member(&mut reader, "data", offset, MOST_DATA_BYTES)
+        .map_err(|error| package.damaged(Member::Data, chain(&error)))?
+        .ok_or_else(|| package.damaged(Member::Data, "it is not there".to_owned()))?;
+    let full = |error| FetchError::io(temporary, "write unpacked contents to", error);
+    let mut spool = SpoolWriter::new_in(temporary).map_err(full)?;
+    let mut wrong_file = None;
+    let mut inspect = |seen: &crate::archive::TarEntry<'_>| -> Result<(), String> {
+        let Some(record) = seen.pax.get(FILE_HASH) else { return Ok(()) };
+        let found = match seen.kind {
+            TarEntryKind::File(_) => seen.sha1,
+            TarEntryKind::Symlink(target) => Some(sha1(target)),
+            _ => None,
+        };
+        let Some(found) = found else { return Ok(()) };
+        let mut expected = [0; 20];
+        if hex::decode_to_slice(record, &mut expected).is_ok() && expected == found {
+            return Ok(());
+        }
+        wrong_file = Some(FetchError::FileChanged {
+            package: package.name.clone(),
+            location: package.location.to_owned(),
+            path: shown(&seen.path.to_string()),
+            expected: shown(&String::from_utf8_lossy(&record[..record.len().min(40)])),
+            found: hex::encode(found),
+        });
+        Err("its hash does not fit".to_owned())
+    };
+    let keep = |path: &TreePath| filter(entry, path);
+    let limits = TarLimits { bytes: MOST_DATA_BYTES, ..TarLimits::default() };
+    let mut options = TarOptions { limits, keep: &keep, sha1: true, inspect: &mut inspect };
+    let entries = match read_tar(&mut member, &mut spool, &mut options) {
+        Ok(entries) => entries,
+        Err(ArchiveError { kind: ArchiveErrorKind::Io(error), .. }) if is_of_disk(&error) => {
+            return Err(full(error));
+        }
+        Err(error) => {
+            return Err(wrong_file.unwrap_or_else(|| FetchError::Archive {
+                location: package.location.to_owned(),
+                source: error,
+            }));
+        }
+    };
+    let hashes = member.finish().map_err(|error| package.damaged(Member::Data, chain(&error)))?;
+    let more = reader.fill_buf().map_err(|error| package.damaged(Member::Data, chain(&error)))?;
+    if !more.is_empty() {
+        return Err(package.damaged(Member::Data, "something follows it".to_owned()));
+    }
+    if hashes.sha256 != data_hash {
+        return Err(package.data_changed(data_hash, hashes.sha256));
+    }
+    let spool = spool.finish().map_err(full)?;
+    Ok(entries.into_tree(&spool, &Origin::new(LayerKind::Package, entry.full_name())))
+}
+
+/// Whether an error is the spool's disk and not the archive's contents.
+fn is_of_disk(error: &io::Error) -> bool {
+    error.raw_os_error().is_some()
+        || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn hash_rest(file: &mut File) -> io::Result<[u8; 32]> {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => context.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    Ok(hash)
+}
+
+/// Which member an error of the head is about: what begins there often can still be told, although its end is
+/// damaged. A package begins with its signatures as a rule.
+fn head_member(mut file: &File, error: &ApkError) -> Member {
+    let offset = match error {
+        ApkError::Damaged { offset, .. }
+        | ApkError::TooLarge { offset, .. }
+        | ApkError::Structure { offset, .. } => *offset,
+        _ => return Member::Control,
+    };
+    let mut name = [0; Signature::PREFIX.len()];
+    let readable = file
+        .seek(SeekFrom::Start(offset))
+        .and_then(|_| GzDecoder::new(BufReader::new(file)).read_exact(&mut name));
+    match readable {
+        Ok(()) if name == *Signature::PREFIX.as_bytes() => Member::Signature,
+        Ok(()) if name.starts_with(b".") => Member::Control,
+        _ if offset == 0 => Member::Signature,
+        _ => Member::Control,
+    }
+}
