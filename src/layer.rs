@@ -4,5 +4,7 @@ pub mod accounts;
 pub mod init_conf;
 pub mod merge;
 pub mod overlay;
+pub mod release;
 pub mod script;
 pub mod start;
+mod subtree;
