@@ -1,9 +1,10 @@
-//! A part of a tree as a tree of its own: archives put everything into one directory, or into none.
+//! A part of a tree as a tree of its own: archives put everything into one directory, or into none, and some
+//! (`systools:make_tar`) don't name their directories.
 
 use crate::tree::{NodeKind, Tree, TreePath};
 
 /// What stands below `prefix`, with paths that start there; hardlinks keep leading to the same files. A hardlink
-/// to what stands elsewhere is left out.
+/// to what stands elsewhere is left out, and directories that were not named are added.
 pub(crate) fn subtree(tree: &Tree, prefix: &TreePath) -> Tree {
     let mut part = Tree::new();
     for (path, node) in tree.below(prefix) {
@@ -15,7 +16,7 @@ pub(crate) fn subtree(tree: &Tree, prefix: &TreePath) -> Tree {
                 _ => continue,
             }
         }
-        part.insert(below, node);
+        part.insert_with_parents(below, node);
     }
     part
 }

@@ -249,7 +249,7 @@ fn a_tarball_may_hold_one_directory_or_none() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("r.tar");
         fs_err::write(&file, builder.into_inner().expect("written")).expect("written");
-        let release = open(&file).unwrap_or_else(|error| panic!("{prefix:?}: {error}"));
+        let release = open(&file).unwrap_or_else(|error| panic!("{prefix:?}: {error:?}"));
         let node = release.tree.get(&path("releases/1/start.boot")).expect("there");
         assert_eq!((node.metadata.mode, node.metadata.mtime), (0o644, 1_000));
     }
