@@ -1,0 +1,152 @@
+//! What an output directory says of a guest: read from `manifest.json`, checked against the files.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use super::VmError;
+use crate::arch::Arch;
+use crate::report::manifest::Manifest;
+
+/// The most of a manifest that is read, in bytes. One of an image with a hundred thousand files has about 20 MiB.
+const MANIFEST_LIMIT: u64 = 256 << 20;
+
+/// The files that a guest starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BootFiles {
+    pub(super) arch: Arch,
+    pub(super) kernel: PathBuf,
+    pub(super) initramfs: PathBuf,
+    /// As the manifest has it, without what only a virtual machine needs.
+    pub(super) command_line: String,
+}
+
+impl BootFiles {
+    pub(super) fn read(directory: &Path) -> Result<Self, VmError> {
+        let path = directory.join("manifest.json");
+        let manifest = read_manifest(directory, &path)?;
+        if manifest.command_line.contains('\0') {
+            return Err(VmError::CommandLine { manifest: path, text: manifest.command_line });
+        }
+        let output = |kind: &'static str| {
+            let output = manifest
+                .outputs
+                .iter()
+                .find(|output| output.kind == kind)
+                .ok_or_else(|| VmError::NoOutput { manifest: path.clone(), kind })?;
+            let name = Path::new(&output.name);
+            if name.file_name() != Some(name.as_os_str()) || output.name.contains('\0') {
+                return Err(VmError::OutputName { manifest: path.clone(), name: output.name.clone() });
+            }
+            let file = directory.join(name);
+            let metadata =
+                fs::metadata(&file).map_err(|source| VmError::Read { path: file.clone(), source })?;
+            if metadata.len() != output.size {
+                return Err(VmError::OutputSize { path: file, found: metadata.len(), expected: output.size });
+            }
+            Ok(file)
+        };
+        Ok(Self {
+            arch: manifest.arch,
+            kernel: output("kernel")?,
+            initramfs: output("initramfs")?,
+            command_line: manifest.command_line.clone(),
+        })
+    }
+}
+
+fn read_manifest(directory: &Path, path: &Path) -> Result<Manifest, VmError> {
+    let read_error = |source| VmError::Read { path: path.to_owned(), source };
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound && directory.is_dir() => {
+            return Err(VmError::NoManifest { directory: directory.to_owned() });
+        }
+        Err(source) => return Err(read_error(source)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes).map_err(read_error)?;
+    if bytes.len() as u64 > MANIFEST_LIMIT {
+        let source =
+            std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than any manifest (256 MiB)");
+        return Err(read_error(source));
+    }
+    /// What every format of the manifest has.
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u64,
+    }
+    let bad = |source| VmError::BadManifest { path: path.to_owned(), source };
+    let Format { format } = serde_json::from_slice(&bytes).map_err(bad)?;
+    if format != u64::from(Manifest::FORMAT) {
+        return Err(VmError::ManifestFormat {
+            path: path.to_owned(),
+            found: format,
+            expected: Manifest::FORMAT,
+        });
+    }
+    serde_json::from_slice(&bytes).map_err(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(format: u64, outputs: &str) -> String {
+        format!(
+            r#"{{"format":{format},"leanfs":"0.1.0","arch":"x86_64","release":{{"name":"a","version":"1","erts":"15",
+            "otp_source":"release","applications":{{}}}},"packages":[],"left_out":[],"unknown_scripts":[],"notes":[],
+            "outputs":[{outputs}],"files":[],"removed":[],"command_line":"console=ttyS0"}}"#
+        )
+    }
+
+    fn output(name: &str, kind: &str, size: u64) -> String {
+        serde_json::json!({"name": name, "kind": kind, "size": size, "sha256": "00"}).to_string()
+    }
+
+    #[test]
+    fn reads_what_is_consistent() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let both = [output("kernel", "kernel", 3), output("initramfs.cpio.xz", "initramfs", 2)].join(",");
+        fs::write(directory.path().join("manifest.json"), manifest(1, &both)).expect("written");
+        fs::write(directory.path().join("kernel"), "abc").expect("written");
+        fs::write(directory.path().join("initramfs.cpio.xz"), "ab").expect("written");
+        let files = BootFiles::read(directory.path()).expect("consistent");
+        assert_eq!(files.arch, Arch::X86_64);
+        assert_eq!(files.kernel, directory.path().join("kernel"));
+        assert_eq!(files.initramfs, directory.path().join("initramfs.cpio.xz"));
+        assert_eq!(files.command_line, "console=ttyS0");
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let kernel = output("kernel", "kernel", 3);
+        let table = [
+            (None, "no manifest.json, so this is no output directory of leanfs"),
+            (Some("{".to_owned()), "manifest.json: not a manifest"),
+            (Some("{\"format\":1}".to_owned()), "manifest.json: not a manifest"),
+            (Some(manifest(7, "")), "manifest.json: format 7, but this leanfs reads format 1"),
+            (Some(manifest(1, "")), "manifest.json: lists no kernel, which a guest needs"),
+            (Some(manifest(1, &kernel)), "manifest.json: lists no initramfs, which a guest needs"),
+            (
+                Some(manifest(1, &output("../kernel", "kernel", 3))),
+                "manifest.json: the output name \"../kernel\" is no plain file name",
+            ),
+            (Some(manifest(1, &output("..", "kernel", 3))), "the output name \"..\" is no plain file name"),
+            (Some(manifest(1, &output("kernel", "kernel", 4))), "kernel: 3 bytes, but the manifest says 4"),
+            (Some(manifest(1, &output("vmlinuz", "kernel", 3))), "vmlinuz: cannot be read"),
+        ];
+        for (text, expected) in table {
+            let directory = tempfile::tempdir().expect("a directory");
+            fs::write(directory.path().join("kernel"), "abc").expect("written");
+            if let Some(text) = text {
+                fs::write(directory.path().join("manifest.json"), text).expect("written");
+            }
+            let error = BootFiles::read(directory.path()).expect_err(expected).to_string();
+            assert!(error.ends_with(expected), "{error:?} should end with {expected:?}");
+        }
+        let error = BootFiles::read(Path::new("/nonexistent")).expect_err("nothing there");
+        assert!(matches!(error, VmError::Read { .. }), "{error}");
+    }
+}

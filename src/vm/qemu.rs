@@ -1,0 +1,265 @@
+//! The emulator: where it is, and its arguments.
+//!
+//! The arguments are those of `qemu-system-*` 7.2 and later (<https://www.qemu.org/docs/master/system/invocation.html>).
+
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use super::output::BootFiles;
+use super::{Forward, GuestSettings, Machine, VmError};
+use crate::arch::Arch;
+
+/// What [`Accelerator::Auto`](super::Accelerator::Auto) and the others become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UsedAccelerator {
+    /// The host's processor executes the guest.
+    Kvm,
+    /// QEMU translates the guest's instructions.
+    Tcg,
+}
+
+impl UsedAccelerator {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+impl std::fmt::Display for UsedAccelerator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        })
+    }
+}
+
+/// Everything that decides the arguments of one emulator.
+#[derive(Debug, Clone)]
+pub(super) struct GuestCommand<'a> {
+    pub(super) files: &'a BootFiles,
+    pub(super) machine: Machine,
+    pub(super) memory_mib: NonZeroU32,
+    pub(super) cpus: NonZeroU32,
+    pub(super) accelerator: UsedAccelerator,
+    pub(super) forwards: &'a [Forward],
+    /// Whether the terminal's interrupt key ends the emulator.
+    pub(super) terminal_signals: bool,
+}
+
+/// What the guest's network is told beside the manifest's command line: QEMU's user network has these addresses.
+const NETWORK: &str = "leanfs.ip=10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3";
+
+impl GuestCommand<'_> {
+    /// The arguments, the program's own name not among them. The console is on standard input and output.
+    pub(super) fn arguments(&self) -> Vec<OsString> {
+        let bus = if self.machine == Machine::Microvm { "device" } else { "pci" };
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |option: &str, value: OsString| {
+            arguments.push(option.into());
+            arguments.push(value);
+        };
+        add("-machine", self.machine.name().into());
+        add("-accel", self.accelerator.name().into());
+        add("-cpu", if self.accelerator == UsedAccelerator::Kvm { "host" } else { "max" }.into());
+        add("-smp", self.cpus.to_string().into());
+        add("-m", format!("{}M", self.memory_mib).into());
+        add("-display", "none".into());
+        let signal = if self.terminal_signals { "on" } else { "off" };
+        add("-chardev", format!("stdio,id=console,signal={signal}").into());
+        add("-serial", "chardev:console".into());
+        let mut network = "user,id=network".to_owned();
+        for forward in self.forwards {
+            let Forward { address, host, guest } = forward;
+            network.push_str(&format!(",hostfwd=tcp:{address}:{host}-:{guest}"));
+        }
+        add("-netdev", network.into());
+        // `romfile=`: the boot ROM of a network card is in a package of its own, and nothing boots from the network.
+        let rom = if bus == "pci" { ",romfile=" } else { "" };
+        add("-device", format!("virtio-net-{bus},netdev=network{rom}").into());
+        add("-device", format!("virtio-rng-{bus}").into());
+        add("-kernel", self.files.kernel.clone().into());
+        add("-initrd", self.files.initramfs.clone().into());
+        add("-append", self.command_line().into());
+        // Nothing that isn't named here: no configuration file, no floppy drive, no monitor, no screen. And no second
+        // start: a guest that starts anew, as a kernel does that panicked, ends.
+        arguments.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
+        arguments
+    }
+
+    /// The kernel's command line. A kernel that panics starts anew at once, and so ends the emulator, unless the
+    /// manifest has another wish.
+    pub(super) fn command_line(&self) -> String {
+        let own = self.files.command_line.trim();
+        let panics = own.split_ascii_whitespace().any(|word| word.starts_with("panic="));
+        let words = [own, if panics { "" } else { "panic=-1" }, NETWORK];
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The kind of machine that is asked for, or the usual one.
+pub(super) fn machine(wanted: Option<Machine>, arch: Arch) -> Result<Machine, VmError> {
+    let usual = if arch == Arch::X86_64 { Machine::Pc } else { Machine::Virt };
+    let machine = wanted.unwrap_or(usual);
+    if (machine == Machine::Virt) == (usual == Machine::Virt) {
+        Ok(machine)
+    } else {
+        Err(VmError::MachineMismatch { machine, arch })
+    }
+}
+
+/// The number of processors that is asked for, or the usual one.
+pub(super) fn cpus(wanted: Option<NonZeroU32>, accelerator: UsedAccelerator) -> NonZeroU32 {
+    const TWO: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
+    wanted.unwrap_or_else(|| match accelerator {
+        UsedAccelerator::Tcg => NonZeroU32::MIN,
+        UsedAccelerator::Kvm => std::thread::available_parallelism()
+            .ok()
+            .and_then(|count| NonZeroU32::try_from(count).ok())
+            .map_or(NonZeroU32::MIN, |count| count.min(TWO)),
+    })
+}
+
+/// The emulator's file.
+pub(super) fn find(settings: &GuestSettings, arch: Arch) -> Result<PathBuf, VmError> {
+    let program = format!("qemu-system-{arch}");
+    if let Some(path) = &settings.qemu {
+        return if is_program(path) {
+            Ok(path.clone())
+        } else {
+            let directories = path.parent().map(Path::to_owned).into_iter().collect();
+            let program = path.file_name().map_or(program, |name| name.to_string_lossy().into_owned());
+            Err(VmError::QemuMissing { program, directories, arch })
+        };
+    }
+    settings
+        .program_directories
+        .iter()
+        .map(|directory| directory.join(&program))
+        .find(|path| is_program(path))
+        .ok_or_else(|| VmError::QemuMissing {
+            program,
+            directories: settings.program_directories.clone(),
+            arch,
+        })
+}
+
+fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(arch: Arch, command_line: &str) -> BootFiles {
+        BootFiles {
+            arch,
+            kernel: "out/kernel".into(),
+            initramfs: "out/initramfs.cpio.xz".into(),
+            command_line: command_line.into(),
+        }
+    }
+
+    fn arguments(command: &GuestCommand<'_>) -> String {
+        command.arguments().join(std::ffi::OsStr::new("\n")).into_string().expect("ASCII")
+    }
+
+    #[test]
+    fn a_pc_under_tcg() {
+        let files = files(Arch::X86_64, "console=ttyS0 quiet");
+        let forwards = ["8080:80", "0.0.0.0:4443:443"].map(|text| text.parse().expect("a forward"));
+        let command = GuestCommand {
+            files: &files,
+            machine: Machine::Pc,
+            memory_mib: NonZeroU32::new(256).expect("not zero"),
+            cpus: cpus(None, UsedAccelerator::Tcg),
+            accelerator: UsedAccelerator::Tcg,
+            forwards: &forwards,
+            terminal_signals: true,
+        };
+        let expected = "-machine\npc\n-accel\ntcg\n-cpu\nmax\n-smp\n1\n-m\n256M\n-display\nnone\n\
+            -chardev\nstdio,id=console,signal=on\n-serial\nchardev:console\n\
+            -netdev\nuser,id=network,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:0.0.0.0:4443-:443\n\
+            -device\nvirtio-net-pci,netdev=network,romfile=\n-device\nvirtio-rng-pci\n\
+            -kernel\nout/kernel\n-initrd\nout/initramfs.cpio.xz\n\
+            -append\nconsole=ttyS0 quiet panic=-1 leanfs.ip=10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3\n\
+            -nodefaults\n-no-user-config\n-no-reboot";
+        assert_eq!(arguments(&command), expected);
+    }
+
+    #[test]
+    fn other_machines() {
+        let files = files(Arch::X86_64, "  panic=5 ");
+        let command = GuestCommand {
+            files: &files,
+            machine: Machine::Microvm,
+            memory_mib: NonZeroU32::new(64).expect("not zero"),
+            cpus: NonZeroU32::new(3).expect("not zero"),
+            accelerator: UsedAccelerator::Kvm,
+            forwards: &[],
+            terminal_signals: false,
+        };
+        let text = arguments(&command);
+        for part in [
+            "-machine\nmicrovm\n-accel\nkvm\n-cpu\nhost\n-smp\n3\n-m\n64M\n",
+            "\nstdio,id=console,signal=off\n",
+            "\n-netdev\nuser,id=network\n-device\nvirtio-net-device,netdev=network\n-device\nvirtio-rng-device\n",
+            "\n-append\npanic=5 leanfs.ip=10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3\n",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn machines_fit_architectures() {
+        use Machine::{Microvm, Pc, Virt};
+        let table = [
+            (None, Arch::X86_64, Some(Pc)),
+            (None, Arch::Aarch64, Some(Virt)),
+            (None, Arch::Riscv64, Some(Virt)),
+            (Some(Microvm), Arch::X86_64, Some(Microvm)),
+            (Some(Virt), Arch::X86_64, None),
+            (Some(Pc), Arch::Aarch64, None),
+            (Some(Microvm), Arch::Riscv64, None),
+        ];
+        for (wanted, arch, expected) in table {
+            assert_eq!(machine(wanted, arch).ok(), expected, "{wanted:?} {arch}");
+        }
+    }
+
+    #[test]
+    fn finds_only_programs() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut settings = GuestSettings::new("out");
+        settings.program_directories = vec![directory.path().join("absent"), directory.path().to_owned()];
+        let program = directory.path().join("qemu-system-aarch64");
+        fs::write(&program, "").expect("written");
+        let error = find(&settings, Arch::Aarch64).expect_err("not executable");
+        assert!(
+            error.to_string().starts_with("qemu-system-aarch64 is not installed: it is not in /"),
+            "{error}"
+        );
+        let hint = error.hint().expect("how to install it");
+        assert!(hint.contains("qemu-system-arm on Debian"), "{hint}");
+        assert!(hint.contains("qemu-system-aarch64 on Alpine"), "{hint}");
+        fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("changed");
+        assert_eq!(find(&settings, Arch::Aarch64).expect("executable"), program);
+        settings.qemu = Some(directory.path().to_owned());
+        assert!(find(&settings, Arch::Aarch64).is_err(), "a directory is no program");
+        settings.program_directories.clear();
+        settings.qemu = None;
+        let error = find(&settings, Arch::X86_64).expect_err("nowhere");
+        assert_eq!(
+            error.to_string(),
+            "qemu-system-x86_64 is not installed: it is not in any directory (there are none to look in)"
+        );
+    }
+}

@@ -1,0 +1,452 @@
+//! Whether the application came up: one boot, watched until everything expected has happened, or can't any more.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::console::{Console, escape, shown};
+use super::guest::{Guest, GuestEvent};
+use super::http::{self, Outcome};
+use super::signal::CaughtSignals;
+use super::verdict::{GuestEnd, Met, Unmet, VerifyFailure, VerifyReport};
+use super::{Forward, HttpExpectation, Prepared, UsedAccelerator, VerifySettings, VmError, prepare};
+use crate::report::Reporter;
+
+/// How long the console must be quiet before an unfinished line is compared with the pattern.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// How long after a kernel's panic its further lines are waited for.
+const PANIC_TAIL: Duration = Duration::from_millis(300);
+
+/// How many times other ports are tried when another program took those that were just found free.
+const PORT_TRIES: usize = 5;
+
+/// What QEMU says when it can't listen on a port of the host.
+const PORT_TAKEN: &str = "Could not set up host forwarding rule";
+
+/// How many events may wait: a guest that floods its console is slowed down, and doesn't fill the memory.
+const EVENTS: usize = 64;
+
+/// Starts what was assembled, and waits until everything that is expected has happened, all of it in this one boot. The
+/// guest has no terminal, and is gone when this returns.
+///
+/// # Errors
+/// [`VmError::NotUp`] when the guest ran and something did not happen: it holds how the guest ended, what was not met
+/// and the last lines of the console. A kernel's panic and a guest that switches itself off end the wait at once.
+/// Other [`VmError`]s when there was nothing expected or the guest could not be started.
+pub fn verify(settings: &VerifySettings, reporter: &dyn Reporter) -> Result<VerifyReport, VmError> {
+    if settings.expect.is_none() && settings.expect_http.is_empty() {
+        return Err(VmError::NothingExpected);
+    }
+    let prepared = prepare(&settings.guest, reporter)?;
+    let mut tries = 1;
+    loop {
+        let forwards = free_ports(&settings.expect_http)?;
+        match boot(settings, &prepared, &forwards) {
+            // Between finding a port and listening on it, another program was faster.
+            Err(VmError::QemuFailed { message, .. })
+                if message.contains(PORT_TAKEN) && tries < PORT_TRIES =>
+            {
+                tries += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A free port of the host for each port of the guest that is asked.
+fn free_ports(expectations: &[HttpExpectation]) -> Result<Vec<Forward>, VmError> {
+    let mut forwards: Vec<Forward> = Vec::new();
+    // All are held until all are found, so that they differ.
+    let mut held = Vec::new();
+    for HttpExpectation { port: guest, .. } in expectations {
+        if forwards.iter().any(|forward| forward.guest == *guest) {
+            continue;
+        }
+        let address = Ipv4Addr::LOCALHOST;
+        let port = |source| VmError::NoPort { source };
+        let listener = TcpListener::bind((address, 0)).map_err(port)?;
+        let host = listener.local_addr().map_err(port)?.port();
+        held.push(listener);
+        forwards.push(Forward { address, host, guest: *guest });
+    }
+    Ok(forwards)
+}
+
+/// Tells the threads that ask over HTTP to end.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn boot(
+    settings: &VerifySettings,
+    prepared: &Prepared,
+    forwards: &[Forward],
+) -> Result<VerifyReport, VmError> {
+    let (sender, events) = sync_channel(EVENTS);
+    let signals = settings.guest.catch_signals.then(|| {
+        let sender = sender.clone();
+        CaughtSignals::new(move |signal| drop(sender.send(GuestEvent::Signal(signal))))
+    });
+    let _signals = signals.transpose()?;
+    let arguments = prepared.command(&settings.guest, forwards, false).arguments();
+    let started = Instant::now();
+    let guest = Guest::start(&prepared.qemu, &arguments, sender.clone())?;
+    let stop = Stop(Arc::new(AtomicBool::new(false)));
+    for (index, expectation) in settings.expect_http.iter().enumerate() {
+        let Some(forward) = forwards.iter().find(|forward| forward.guest == expectation.port) else {
+            continue;
+        };
+        ask(index, expectation, forward.host, &stop, &sender)?;
+    }
+    let mut watch = Watch::new(settings, started);
+    let end = watch.follow(&events, started + settings.timeout)?;
+    drop(stop);
+    let end = match end {
+        None => {
+            drop(guest);
+            return Ok(watch.report(prepared.accelerator));
+        }
+        Some(End::TimedOut) => GuestEnd::TimedOut,
+        Some(End::Panicked) => GuestEnd::Panicked(shown(watch.console.panic().unwrap_or_default())),
+        Some(End::Closed) => {
+            let (status, message) = guest.ended();
+            // An answer that came just before the end may stand behind it.
+            watch.take_rest(&events);
+            if watch.is_done() {
+                return Ok(watch.report(prepared.accelerator));
+            }
+            match status {
+                Some(status) if !status.success() && watch.console.is_silent() => {
+                    return Err(VmError::QemuFailed { program: prepared.qemu.clone(), status, message });
+                }
+                _ if watch.console.panic().is_some() => {
+                    GuestEnd::Panicked(shown(watch.console.panic().unwrap_or_default()))
+                }
+                Some(status) if status.success() => GuestEnd::Ended,
+                status => GuestEnd::EmulatorFailed(status, shown(message.trim().as_bytes())),
+            }
+        }
+    };
+    Err(VmError::NotUp(Box::new(watch.failure(end, prepared.accelerator))))
+}
+
+fn ask(
+    index: usize,
+    expectation: &HttpExpectation,
+    host_port: u16,
+    stop: &Stop,
+    events: &SyncSender<GuestEvent>,
+) -> Result<(), VmError> {
+    let (expectation, stop, events) = (expectation.clone(), Arc::clone(&stop.0), events.clone());
+    let asking = move || {
+        // Nobody listens any more when sending fails, and then the flag is set.
+        http::ask(&expectation, host_port, &stop, |outcome, at| {
+            drop(events.send(GuestEvent::Http(index, outcome, at)));
+        });
+    };
+    std::thread::Builder::new()
+        .name(format!("http-{index}"))
+        .spawn(asking)
+        .map(drop)
+        .map_err(|source| VmError::Host { what: "a thread for HTTP cannot be started", source })
+}
+
+/// Why following a guest ended before everything was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    TimedOut,
+    Panicked,
+    Closed,
+}
+
+/// What has been seen of a guest.
+struct Watch<'a> {
+    settings: &'a VerifySettings,
+    started: Instant,
+    console: Console,
+    /// When the last bytes came.
+    heard: Instant,
+    /// When the console's expectation was met.
+    line_met: Option<Instant>,
+    /// For each HTTP expectation the last outcome and its time.
+    outcomes: Vec<Option<(Outcome, Instant)>>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(settings: &'a VerifySettings, started: Instant) -> Self {
+        Self {
+            settings,
+            started,
+            console: Console::new(settings.expect.clone()),
+            heard: started,
+            line_met: None,
+            outcomes: vec![None; settings.expect_http.len()],
+        }
+    }
+
+    /// Takes events until everything is met (`None`) or can't be any more.
+    fn follow(&mut self, events: &Receiver<GuestEvent>, deadline: Instant) -> Result<Option<End>, VmError> {
+        let mut panicked = None;
+        loop {
+            if self.is_done() {
+                return Ok(None);
+            }
+            let now = Instant::now();
+            if self.console.panic().is_some() && panicked.is_none() {
+                panicked = Some(now + PANIC_TAIL);
+            }
+            if panicked.is_some_and(|tail| now >= tail) {
+                return Ok(Some(End::Panicked));
+            }
+            if now >= deadline {
+                self.quiet();
+                return Ok(if self.is_done() { None } else { Some(End::TimedOut) });
+            }
+            let mut until = panicked.map_or(deadline, |tail| tail.min(deadline));
+            if self.console.wants_quiet() {
+                until = until.min(self.heard + QUIET);
+            }
+            match events.recv_timeout(until.saturating_duration_since(now)) {
+                Ok(GuestEvent::ConsoleClosed) | Err(RecvTimeoutError::Disconnected) => {
+                    self.console.end();
+                    self.note_line();
+                    return Ok(if self.is_done() { None } else { Some(End::Closed) });
+                }
+                Ok(GuestEvent::Signal(signal)) => return Err(VmError::Interrupted { signal }),
+                Ok(event) => self.take(event),
+                Err(RecvTimeoutError::Timeout) if self.heard.elapsed() >= QUIET => self.quiet(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, event: GuestEvent) {
+        match event {
+            GuestEvent::Console(bytes, at) => {
+                self.heard = at;
+                self.console.feed(&bytes);
+                self.note_line();
+            }
+            GuestEvent::Http(index, outcome, at) => {
+                if let Some(slot) = self.outcomes.get_mut(index) {
+                    *slot = Some((outcome, at));
+                }
+            }
+            GuestEvent::ConsoleClosed | GuestEvent::Signal(_) => {}
+        }
+    }
+
+    fn take_rest(&mut self, events: &Receiver<GuestEvent>) {
+        while let Ok(event) = events.try_recv() {
+            // A closed connection is what the end of the guest looks like, and says less than what was before.
+            if matches!(event, GuestEvent::Http(_, Outcome::Met { .. }, _)) {
+                self.take(event);
+            }
+        }
+    }
+
+    fn quiet(&mut self) {
+        self.console.quiet();
+        self.note_line();
+    }
+
+    fn note_line(&mut self) {
+        if self.line_met.is_none() && self.console.matched().is_some() {
+            self.line_met = Some(self.heard);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        (self.settings.expect.is_none() || self.line_met.is_some())
+            && self.outcomes.iter().all(|outcome| matches!(outcome, Some((Outcome::Met { .. }, _))))
+    }
+
+    fn line_expectation(&self) -> Option<String> {
+        let pattern = self.settings.expect.as_ref()?.as_str();
+        Some(format!("a line on the console that matches /{}/", escape(pattern.as_bytes())))
+    }
+
+    fn met(&self) -> Vec<Met> {
+        let line = self.line_met.zip(self.line_expectation()).map(|(at, what)| {
+            let seen = shown(self.console.matched().unwrap_or_default());
+            Met { what, seen, after: at.saturating_duration_since(self.started) }
+        });
+        let answers =
+            self.settings.expect_http.iter().zip(&self.outcomes).filter_map(|(expectation, outcome)| {
+                let Some((Outcome::Met { status }, at)) = outcome else { return None };
+                Some(Met {
+                    what: escape(expectation.to_string().as_bytes()),
+                    seen: format!("HTTP {status}"),
+                    after: at.saturating_duration_since(self.started),
+                })
+            });
+        let mut met: Vec<_> = line.into_iter().chain(answers).collect();
+        met.sort_by_key(|met| met.after);
+        met
+    }
+
+    fn unmet(&self) -> Vec<Unmet> {
+        let line = self
+            .line_expectation()
+            .filter(|_| self.line_met.is_none())
+            .map(|what| Unmet { what, instead: None });
+        let answers =
+            self.settings.expect_http.iter().zip(&self.outcomes).filter_map(|(expectation, outcome)| {
+                let instead = match outcome.as_ref().map(|(outcome, _)| outcome) {
+                    Some(Outcome::Met { .. }) => return None,
+                    Some(Outcome::Other { status, size, beginning }) => {
+                        format!("the last answer was HTTP {status} with {size} bytes: {}", shown(beginning))
+                    }
+                    Some(Outcome::NotHttp { beginning }) => {
+                        format!("the last answer was not HTTP: {}", shown(beginning))
+                    }
+                    Some(Outcome::Closed) => "the connection was closed without an answer".to_owned(),
+                    Some(Outcome::NoAnswer) | None => "no answer".to_owned(),
+                };
+                Some(Unmet { what: escape(expectation.to_string().as_bytes()), instead: Some(instead) })
+            });
+        line.into_iter().chain(answers).collect()
+    }
+
+    fn report(&self, accelerator: UsedAccelerator) -> VerifyReport {
+        let met = self.met();
+        let elapsed = met.last().map_or(Duration::ZERO, |met| met.after);
+        VerifyReport { accelerator, met, elapsed }
+    }
+
+    fn failure(&self, end: GuestEnd, accelerator: UsedAccelerator) -> VerifyFailure {
+        let port_closed = self
+            .outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, None | Some((Outcome::Closed | Outcome::NoAnswer, _))));
+        VerifyFailure {
+            end,
+            elapsed: self.started.elapsed(),
+            accelerator,
+            met: self.met(),
+            unmet: self.unmet(),
+            console: self.console.last_lines(),
+            signs: self.console.signs(),
+            port_closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pattern: Option<&str>, http: &[&str]) -> VerifySettings {
+        let mut settings = VerifySettings::new("out");
+        settings.expect = pattern.map(|pattern| super::super::console_regex(pattern).expect("a pattern"));
+        settings.expect_http = http.iter().map(|text| text.parse().expect("an expectation")).collect();
+        settings
+    }
+
+    /// Plays events to a watch that has `limit` of time.
+    fn follow(settings: &VerifySettings, limit: Duration, events: Vec<GuestEvent>) -> (Option<End>, String) {
+        let (sender, receiver) = sync_channel(events.len());
+        for event in events {
+            sender.try_send(event).expect("there is room");
+        }
+        let started = Instant::now();
+        let mut watch = Watch::new(settings, started);
+        let end = watch.follow(&receiver, started + limit).expect("no signal");
+        drop(sender);
+        (end, watch.failure(GuestEnd::Ended, UsedAccelerator::Tcg).to_string())
+    }
+
+    fn says(text: &str) -> GuestEvent {
+        GuestEvent::Console(text.as_bytes().to_vec(), Instant::now())
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn everything_must_be_met() {
+        let both = settings(Some("hello"), &[":80/=x", ":81/=y"]);
+        let http = |index, outcome| GuestEvent::Http(index, outcome, Instant::now());
+        let met = || Outcome::Met { status: 200 };
+        let other = || Outcome::Other { status: 500, size: 3, beginning: b"a\x1b!".to_vec() };
+
+        let (end, _) = follow(&both, LONG, vec![http(1, met()), says("hello\n"), http(0, met())]);
+        assert_eq!(end, None);
+
+        let (end, text) = follow(&both, SHORT, vec![http(1, met()), http(0, other()), says("bye")]);
+        assert_eq!(end, Some(End::TimedOut));
+        assert!(text.contains("\nmet after 0.0 s: :81/=y (HTTP 200)\n"), "{text}");
+        let unmet = "\nnot met: a line on the console that matches /hello/\n\
+            not met: :80/=x (the last answer was HTTP 500 with 3 bytes: a\\u{1b}!)\n\
+            the console's last lines:\n  | bye";
+        assert!(text.ends_with(unmet), "{text}");
+
+        let (end, text) = follow(&both, SHORT, vec![]);
+        assert_eq!(end, Some(End::TimedOut));
+        assert!(text.contains("not met: :80/=x (no answer)\n"), "{text}");
+        assert!(text.ends_with("\nnothing came to the console"), "{text}");
+    }
+
+    #[test]
+    fn a_prompt_counts_when_it_stays() {
+        let (end, _) = follow(&settings(Some("login: $"), &[]), LONG, vec![says("login: ")]);
+        assert_eq!(end, None);
+        let (end, _) = follow(&settings(Some("login: $"), &[]), SHORT, vec![says("login: ")]);
+        assert_eq!(end, None, "the time is up, and the line stands there");
+        let closed = vec![says("the last line"), GuestEvent::ConsoleClosed];
+        assert_eq!(follow(&settings(Some("line$"), &[]), LONG, closed).0, None);
+    }
+
+    #[test]
+    fn panics_and_ends_are_not_waited_out() {
+        let expected = settings(Some("hello"), &[]);
+        let panic = vec![says("Kernel panic - not syncing: x\n"), says("---[ end ]---\n")];
+        let (end, text) = follow(&expected, LONG, panic);
+        assert_eq!(end, Some(End::Panicked));
+        assert!(text.ends_with("\n  | Kernel panic - not syncing: x\n  | ---[ end ]---"), "{text}");
+        let (end, _) = follow(&expected, LONG, vec![says("bye\n"), GuestEvent::ConsoleClosed]);
+        assert_eq!(end, Some(End::Closed));
+    }
+
+    #[test]
+    fn hints() {
+        let failure = |console: &str, end: GuestEnd, http: &[&str]| {
+            let settings = settings(Some("hello"), http);
+            let mut watch = Watch::new(&settings, Instant::now());
+            watch.take(says(console));
+            watch.failure(end, UsedAccelerator::Tcg).hint().unwrap_or_default()
+        };
+        let table = [
+            ("Out of memory: Killed process 9 (beam.smp)\n", GuestEnd::Ended, "--memory"),
+            ("Initramfs unpacking failed: junk\n", GuestEnd::Panicked(String::new()), "--compress gzip"),
+            ("Failed to execute /init (error -8)\n", GuestEnd::Panicked(String::new()), "architecture"),
+            ("bye\n", GuestEnd::Ended, ""),
+            ("still starting\n", GuestEnd::TimedOut, "--timeout"),
+            ("", GuestEnd::TimedOut, "--machine"),
+        ];
+        for (console, end, expected) in table {
+            let hint = failure(console, end, &[]);
+            assert!(
+                hint.contains(expected) && hint.is_empty() == expected.is_empty(),
+                "{console:?}: {hint:?}"
+            );
+        }
+        assert!(failure("up\n", GuestEnd::TimedOut, &[":80/=x"]).contains("0.0.0.0"));
+    }
+
+    #[test]
+    fn ports_differ_and_are_shared() {
+        let settings = settings(None, &[":80/a=", ":81/=", ":80/b="]);
+        let forwards = free_ports(&settings.expect_http).expect("free ports");
+        assert_eq!(forwards.iter().map(|forward| forward.guest).collect::<Vec<_>>(), [80, 81]);
+        assert_ne!(forwards[0].host, forwards[1].host);
+        assert!(forwards.iter().all(|forward| forward.address.is_loopback() && forward.host != 0));
+    }
+}
