@@ -1,2 +1,3 @@
 //! Integration tests: one module a capability.
 mod release;
+mod resolve;
