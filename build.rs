@@ -1,8 +1,156 @@
-//! Hands PID 1 for each architecture to `layer::init_conf`.
+//! Builds PID 1 (`init/`) for every architecture that this toolchain can build it for, with the compiler alone:
+//! as a package of its own it would not be part of the published crate. `layer::init_conf` embeds the programs.
+//!
+//! The flags don't depend on the profile, and no path gets into the program, so that the same toolchain makes the
+//! same bytes wherever it runs. An architecture whose `core` isn't installed (`rustup target add …`) has none,
+//! and images for it get the busybox script.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// An architecture by the name of its constant, and the targets that a program without a C library can be built
+/// for there, in the order of preference.
+const ARCHITECTURES: [(&str, &[&str]); 3] = [
+    ("X86_64", &["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl"]),
+    ("AARCH64", &["aarch64-unknown-linux-gnu", "aarch64-unknown-linux-musl"]),
+    ("RISCV64", &["riscv64gc-unknown-linux-gnu", "riscv64gc-unknown-linux-musl"]),
+];
 
 fn main() {
-    let out = std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
-    let none = ["X86_64", "AARCH64", "RISCV64"]
-        .map(|arch| format!("pub(super) const {arch}: Option<&[u8]> = None;\n"));
-    std::fs::write(std::path::Path::new(&out).join("pid1.rs"), none.concat()).expect("write");
+    for input in ["build.rs", "init"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
+    let variable = |name| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
+    let builder = Builder {
+        rustc: variable("RUSTC"),
+        host: env::var("HOST").expect("cargo sets HOST"),
+        sources: PathBuf::from(variable("CARGO_MANIFEST_DIR")),
+        out: PathBuf::from(variable("OUT_DIR")),
+    };
+    let mut constants = String::new();
+    for (arch, targets) in ARCHITECTURES {
+        let value = match targets.iter().find(|target| builder.has_core(target)) {
+            None => "None".to_owned(),
+            Some(target) => match builder.build(target) {
+                Ok(program) => format!("Some(include_bytes!({program:?}))"),
+                Err(reason) => {
+                    let reason = reason.trim().replace('\n', " | ");
+                    println!("cargo::warning=PID 1 is not built for {target}, images get a script: {reason}");
+                    "None".to_owned()
+                }
+            },
+        };
+        constants.push_str(&format!("pub(super) const {arch}: Option<&[u8]> = {value};\n"));
+    }
+    let file = builder.out.join("pid1.rs");
+    std::fs::write(&file, constants).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+}
+
+struct Builder {
+    rustc: OsString,
+    host: String,
+    sources: PathBuf,
+    out: PathBuf,
+}
+
+impl Builder {
+    /// Whether the toolchain has what a program without `std` is linked from.
+    fn has_core(&self, target: &str) -> bool {
+        let Some(directory) = self.print(&["--print", "target-libdir", "--target", target]) else {
+            return false;
+        };
+        let Ok(entries) = std::fs::read_dir(directory) else { return false };
+        let names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+        ["libcore-", "liballoc-", "libcompiler_builtins-"].iter().all(|library| {
+            names.iter().any(|name| name.to_str().is_some_and(|name| name.starts_with(library)))
+        })
+    }
+
+    /// What the compiler answers, if it does.
+    fn print(&self, arguments: &[&str]) -> Option<String> {
+        let output = Command::new(&self.rustc).args(arguments).output().ok()?;
+        output.status.success().then_some(())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    }
+
+    /// Builds it, and gives the program's name in `OUT_DIR`; or what every linker that was tried said.
+    fn build(&self, target: &str) -> Result<String, String> {
+        let program = format!("pid1-{target}");
+        let mut said = String::new();
+        for linker in self.linkers(target) {
+            let output = self
+                .command(target, &program)
+                .args(linker)
+                .output()
+                .map_err(|error| format!("{}: {error}", Path::new(&self.rustc).display()))?;
+            if output.status.success() {
+                return Ok(program);
+            }
+            said.push_str(&String::from_utf8_lossy(&output.stderr));
+        }
+        Err(said)
+    }
+
+    /// Flags for the linker that came with the toolchain, which is the same wherever the toolchain is; and for
+    /// the C compiler, where a distribution's toolchain comes without one.
+    fn linkers(&self, target: &str) -> Vec<Vec<String>> {
+        const COMMON: [&str; 5] =
+            ["-static", "-nostdlib", "--build-id=none", "--gc-sections", "--no-eh-frame-hdr"];
+        let mut linkers = Vec::new();
+        if let Some(sysroot) = self.print(&["--print", "sysroot"]) {
+            let lld = Path::new(&sysroot).join("lib/rustlib").join(&self.host).join("bin/rust-lld");
+            if lld.is_file() {
+                let mut flags =
+                    vec![format!("-Clinker={}", lld.display()), "-Clinker-flavor=ld.lld".to_owned()];
+                flags.extend(COMMON.map(|flag| format!("-Clink-arg={flag}")));
+                linkers.push(flags);
+            }
+        }
+        if target.split('-').next() == self.host.split('-').next() {
+            let flags = ["-static", "-nostartfiles", "-nostdlib", "-Wl,--build-id=none", "-Wl,--gc-sections"];
+            linkers.push(
+                ["-Clinker=cc".to_owned()]
+                    .into_iter()
+                    .chain(flags.map(|flag| format!("-Clink-arg={flag}")))
+                    .collect(),
+            );
+        }
+        linkers
+    }
+
+    fn command(&self, target: &str, program: &str) -> Command {
+        let mut command = Command::new(&self.rustc);
+        command
+            .current_dir(&self.sources)
+            .args(["--edition=2024", "--crate-name=leanfs_init", "--crate-type=bin", "--cap-lints=warn"])
+            .args(["--target", target, "init/main.rs", "-o"])
+            .arg(self.out.join(program))
+            .arg(remap(&self.sources, "leanfs"))
+            .arg(remap(&self.out, "out"))
+            .args([
+                "-Cpanic=abort",
+                "-Copt-level=s",
+                "-Clto=fat",
+                "-Ccodegen-units=1",
+                "-Cdebuginfo=0",
+                "-Cstrip=symbols",
+                "-Crelocation-model=static",
+                "-Cforce-unwind-tables=no",
+                "-Clink-self-contained=no",
+            ])
+            // What cargo and its caller set for the crate itself is not for PID 1.
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("RUSTFLAGS");
+        command
+    }
+}
+
+fn remap(from: &Path, to: &str) -> OsString {
+    let mut flag = OsString::from("--remap-path-prefix=");
+    flag.push(from);
+    flag.push("=");
+    flag.push(to);
+    flag
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use super::modules::ModuleIndex;
 use super::{Kernel, KernelError, KernelFormat, from_file};
 use crate::arch::Arch;
+use crate::archive;
 use crate::tree::{Content, NodeKind, Tree, TreePath};
 
 /// Modules that an image gets when its kernel has them as modules: virtio's transports, network and random
@@ -117,17 +118,8 @@ fn find_modules(tree: &Tree) -> Result<(TreePath, String), KernelError> {
 fn module(tree: &Tree, path: TreePath, arch: Arch) -> Result<(TreePath, Content), KernelError> {
     let Some((_, content)) = tree.file(&path) else { return Err(KernelError::MissingModule { path }) };
     let text = path.as_bytes();
-    let (bytes, name) = if let Some(name) = text.strip_suffix(b".gz") {
-        (decompress(content, flate2::read::MultiGzDecoder::new), name)
-    } else if let Some(name) = text.strip_suffix(b".xz") {
-        (decompress(content, |reader| liblzma::read::XzDecoder::new_multi_decoder(reader)), name)
-    } else if let Some(name) = text.strip_suffix(b".zst") {
-        let bytes = content.reader().and_then(zstd::stream::read::Decoder::new).and_then(bounded);
-        (bytes, name)
-    } else {
-        (content.read(MOST_MODULE_BYTES), text)
-    };
-    let bytes = bytes.map_err(KernelError::read(&path))?;
+    let name = [b".gz".as_slice(), b".xz", b".zst"].iter().find_map(|suffix| text.strip_suffix(*suffix));
+    let bytes = uncompressed(content).map_err(KernelError::read(&path))?;
     if super::format::elf_arch(&bytes) != Some(arch) {
         let found = match KernelFormat::parse(&bytes) {
             Some(KernelFormat::Elf(other)) => format!("it is one for {other}"),
@@ -135,7 +127,7 @@ fn module(tree: &Tree, path: TreePath, arch: Arch) -> Result<(TreePath, Content)
         };
         return Err(KernelError::NotAModule { path, arch, found });
     }
-    let path = TreePath::parse(name).map_err(|_| KernelError::BadIndex {
+    let path = TreePath::parse(name.unwrap_or(text)).map_err(|_| KernelError::BadIndex {
         list: "modules.dep",
         line: 0,
         expected: "the path of a module",
@@ -144,15 +136,8 @@ fn module(tree: &Tree, path: TreePath, arch: Arch) -> Result<(TreePath, Content)
     Ok((path, Content::from_bytes(bytes)))
 }
 
-fn decompress<D: Read>(
-    content: &Content,
-    decoder: impl FnOnce(io::BufReader<Box<dyn Read>>) -> D,
-) -> io::Result<Vec<u8>> {
-    let reader: Box<dyn Read> = Box::new(content.reader()?);
-    bounded(decoder(io::BufReader::new(reader)))
-}
-
-fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
+fn uncompressed(content: &Content) -> io::Result<Vec<u8>> {
+    let reader = archive::decompress(io::BufReader::new(content.reader()?))?;
     let mut bytes = Vec::new();
     reader.take(MOST_MODULE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_MODULE_BYTES {
@@ -280,7 +265,7 @@ mod tests {
                 "/lib/modules/6.18.1-0-virt/kernel/core.ko.xz, which modules.dep lists, is not in the kernel package",
             ),
             (
-                |tree| add(tree, "lib/modules/6.18.1-0-virt/kernel/core.ko.xz", "text"),
+                |tree| add(tree, "lib/modules/6.18.1-0-virt/kernel/core.ko.xz", b"\xfd7zXZ\0cut"),
                 "/lib/modules/6.18.1-0-virt/kernel/core.ko.xz can't be read",
             ),
             (

@@ -1,0 +1,34 @@
+//! The system call numbers that all newer architectures share (Linux's `include/uapi/asm-generic/unistd.h`).
+
+pub const DUP3: usize = 24;
+pub const IOCTL: usize = 29;
+pub const MKNODAT: usize = 33;
+pub const MKDIRAT: usize = 34;
+pub const SYMLINKAT: usize = 36;
+pub const MOUNT: usize = 40;
+pub const FACCESSAT: usize = 48;
+pub const CHDIR: usize = 49;
+pub const FCHMOD: usize = 52;
+pub const OPENAT: usize = 56;
+pub const CLOSE: usize = 57;
+pub const READ: usize = 63;
+pub const WRITE: usize = 64;
+pub const SYNC: usize = 81;
+pub const EXIT_GROUP: usize = 94;
+pub const NANOSLEEP: usize = 101;
+pub const INIT_MODULE: usize = 105;
+pub const KILL: usize = 129;
+pub const RT_SIGPROCMASK: usize = 135;
+pub const RT_SIGTIMEDWAIT: usize = 137;
+pub const REBOOT: usize = 142;
+pub const SETSID: usize = 157;
+pub const SETHOSTNAME: usize = 161;
+pub const GETPID: usize = 172;
+pub const SOCKET: usize = 198;
+pub const CLONE: usize = 220;
+pub const EXECVE: usize = 221;
+pub const MMAP: usize = 222;
+pub const WAIT4: usize = 260;
+pub const PRLIMIT64: usize = 261;
+pub const FINIT_MODULE: usize = 273;
+pub const STATX: usize = 291;

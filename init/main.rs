@@ -1,0 +1,172 @@
+//! PID 1 of leanfs images: a static program without a standard or C library.
+//!
+//! It does what `/etc/leanfs/init.conf` and the kernel's command line say (the format is documented once, in
+//! `src/layer/init_conf.rs`), in this order: mounts proc, sysfs, devtmpfs, devpts and two tmpfs; makes sure that
+//! `/dev/null` and its kind exist; opens the console; sets the host's name; brings the loopback up; loads
+//! modules; sets the address of the first network device if there is one on the command line; copies files;
+//! starts the helpers and then the program; and from then on only reaps children and passes signals on. When the
+//! program has ended, it stops what is left and switches the machine off, or restarts or halts it.
+//!
+//! Signals: SIGTERM and SIGINT (Ctrl-Alt-Del) end the program with a SIGTERM, which is what makes a BEAM call
+//! `init:stop()`; SIGPWR and SIGUSR2 (what busybox's `poweroff` sends) do the same and then switch the machine
+//! off; SIGUSR1, SIGHUP and SIGQUIT are passed on as they are. A program that hasn't ended a minute later is
+//! killed.
+//!
+//! What goes wrong is a line on the console that begins with `leanfs-init: `; nothing of it ends PID 1, because
+//! the kernel panics when PID 1 ends.
+//!
+//! `build.rs` of the crate builds it with the compiler alone. As a test target of `xtask` it is an ordinary
+//! program with a standard library: its unit tests run there, and clippy sees it there.
+//!
+//! Invariant: `conf`, `cmdline`, `address`, `line` and `names` are pure and have no `unsafe`; system calls are in
+//! `sys` and `arch`.
+
+#![cfg_attr(not(test), no_std, no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "tests don't start PID 1"))]
+#![deny(clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
+
+extern crate alloc;
+
+mod address;
+#[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
+#[cfg_attr(target_arch = "riscv64", path = "arch/riscv64.rs")]
+mod arch;
+mod cmdline;
+mod conf;
+mod files;
+mod filesystems;
+mod line;
+mod modules;
+mod names;
+mod network;
+mod processes;
+#[cfg(not(test))]
+mod runtime;
+mod sys;
+
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+
+use conf::{Conf, OnExit};
+use line::say;
+use processes::Program;
+
+/// Where the configuration is.
+const CONF: &core::ffi::CStr = c"/etc/leanfs/init.conf";
+/// The longest configuration and command line that is read.
+const MOST_CONF_BYTES: usize = 1 << 20;
+/// What the program's environment holds when neither the configuration nor the command line sets it.
+const DEFAULT_ENV: [&[u8]; 3] =
+    [b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", b"HOME=/root", b"TERM=linux"];
+
+/// Does everything; `_start` comes here with an aligned stack.
+extern "C" fn pid1() -> ! {
+    if sys::getpid() != 1 {
+        say("this is PID 1 of a leanfs image, and it does nothing as another process");
+        sys::exit(2);
+    }
+    processes::block_signals();
+    filesystems::mount_devices();
+    filesystems::open_console();
+    filesystems::mount_the_rest();
+    sys::ctrl_alt_del_is_a_signal();
+
+    let command_line = files::read(c"/proc/cmdline", MOST_CONF_BYTES).unwrap_or_else(|error| {
+        say("the kernel's command line can't be read").error(error);
+        Vec::new()
+    });
+    let command_line = cmdline::parse(&command_line);
+    for warning in &command_line.warnings {
+        say("the kernel's command line: ").text(warning.what).text(": ").bytes(&warning.word);
+    }
+    let conf = match files::read(CONF, MOST_CONF_BYTES) {
+        Ok(text) => conf::parse(&text),
+        Err(error) => {
+            say(
+                "/etc/leanfs/init.conf can't be read, so there is nothing to start; assemble the image again",
+            )
+            .error(error);
+            Conf::default()
+        }
+    };
+    for warning in &conf.warnings {
+        say("line ")
+            .number(warning.line as u64)
+            .text(" of /etc/leanfs/init.conf is ignored: ")
+            .text(warning.what);
+    }
+
+    let hostname = command_line.hostname.as_ref().or(conf.hostname.as_ref());
+    network::set_hostname(hostname.map_or(b"leanfs.local", Vec::as_slice));
+    network::loopback_up();
+    for module in &conf.modules {
+        modules::load(module);
+    }
+    if let Some(settings) = &command_line.network {
+        network::configure(settings);
+    }
+    for (source, target) in &conf.copies {
+        if let Err((what, error)) = files::copy(source, target) {
+            say("")
+                .bytes(source)
+                .text(" can't be copied to ")
+                .bytes(target)
+                .text(": ")
+                .text(what)
+                .error(error);
+        }
+    }
+
+    let on_exit = command_line.on_exit.or(conf.on_exit).unwrap_or(OnExit::PowerOff);
+    let env = environment(&conf.env, &command_line.env);
+    for helper in &conf.helpers {
+        processes::start_helper(&Program::new(&helper.program, &helper.arguments, b"/", &env));
+    }
+    let end = match &conf.program {
+        Some(program) => {
+            let directory = conf.directory.as_deref().unwrap_or(b"/");
+            processes::run(&Program::new(program, &conf.arguments, directory, &env))
+        }
+        None => {
+            say("/etc/leanfs/init.conf has no `exec` line: there is no program to start");
+            None
+        }
+    };
+    processes::stop_all();
+    sys::power(end.unwrap_or(on_exit));
+}
+
+/// The environment as `NAME=VALUE` strings, each name once: the command line wins over the configuration, and
+/// that over the defaults; within one of them the last says it.
+fn environment(conf: &[Vec<u8>], command_line: &[Vec<u8>]) -> Vec<CString> {
+    let defaults = DEFAULT_ENV.into_iter();
+    let all: Vec<&[u8]> = defaults
+        .chain(conf.iter().map(Vec::as_slice))
+        .chain(command_line.iter().map(Vec::as_slice))
+        .collect();
+    let name = |entry: &[u8]| entry.iter().position(|&byte| byte == b'=').unwrap_or(entry.len());
+    let is_last = |index: usize, entry: &[u8]| {
+        all[index + 1..].iter().all(|later| later[..name(later)] != entry[..name(entry)])
+    };
+    all.iter()
+        .enumerate()
+        .filter(|(index, entry)| is_last(*index, entry))
+        .filter_map(|(_, entry)| CString::new(*entry).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_and_names_come_once() {
+        let env = environment(
+            &[b"A=1".to_vec(), b"PATH=/app/bin".to_vec(), b"A=2".to_vec(), b"AB=x=y".to_vec()],
+            &[b"A=3".to_vec()],
+        );
+        let env: Vec<&[u8]> = env.iter().map(|entry| entry.as_bytes()).collect();
+        assert_eq!(env, [&b"HOME=/root"[..], b"TERM=linux", b"PATH=/app/bin", b"AB=x=y", b"A=3"]);
+    }
+}
