@@ -1,13 +1,13 @@
 //! Which names can be reached from what is wanted, and their rank: a name that others depend on gets a lower one
-//! than those, so that what is nearer to the user's wish is decided first, but the wish itself last.
+//! than those, so that what is nearer to the user's wish is decided first.
 
 use super::state::{NameState, PackageState};
 use super::universe::{NameId, PackageId, Set, Universe};
 
 /// Names that no package has, only provides, rank below those that a package has.
 const HAS_PACKAGES: u32 = 1 << 30;
-/// Names that the user asked for rank below all others: what others need of them is known by then.
-const NOT_ASKED_FOR: u32 = 1 << 31;
+/// Names that the user asked for rank above all others.
+const ASKED_FOR: u32 = 1 << 31;
 
 /// One thing to do. A stack of them takes the place of recursion, which an index could make arbitrarily deep.
 enum Task {
@@ -47,9 +47,8 @@ pub(super) fn discover(universe: &Universe<'_>, names: &mut [NameState<'_>], pac
                     let own = providers.iter().any(|provider| universe.package(provider.package).name == id);
                     let wanted = universe.world.iter().any(|wanted| wanted.name == id);
                     let state = &mut names[id.index()];
-                    state.rank = last_rank
-                        | if own { HAS_PACKAGES } else { 0 }
-                        | if wanted { 0 } else { NOT_ASKED_FOR };
+                    state.rank =
+                        last_rank | if own { HAS_PACKAGES } else { 0 } | if wanted { ASKED_FOR } else { 0 };
                     state.no_install_if = providers
                         .iter()
                         .all(|provider| universe.package(provider.package).install_if.is_empty());
