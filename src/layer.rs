@@ -6,5 +6,6 @@ pub mod merge;
 pub mod overlay;
 pub mod release;
 pub mod script;
+pub mod skeleton;
 pub mod start;
 mod subtree;

@@ -96,14 +96,23 @@ impl OutputDirectory {
         Ok(Written { name: name.to_owned(), size: output.size, sha256 })
     }
 
-    /// Gives every file its real name, in the order in which they were written, and makes that last.
+    /// Gives every file its real name, in the order in which they were written, removes the files called
+    /// `stale` (which need not be there), and makes that last.
     ///
     /// # Errors
     /// [`ImageError::Output`]; what was not renamed yet is removed.
-    pub fn commit(self) -> Result<(), ImageError> {
+    pub fn commit(self, stale: &[String]) -> Result<(), ImageError> {
         for Finished { temporary, name } in self.finished {
             let path = self.path.join(name);
             temporary.persist(&path).map_err(|error| ImageError::Output { path, source: error.error })?;
+        }
+        for name in stale {
+            match fs_err::remove_file(self.path.join(name)) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(ImageError::Output { path: self.path.join(name), source });
+                }
+                _ => {}
+            }
         }
         // The renames are only on disk once the directory is.
         self._lock.sync_all().map_err(|source| ImageError::Output { path: self.path, source })
@@ -163,7 +172,7 @@ mod tests {
         let mut output = OutputDirectory::open(directory.path()).expect("open");
         let written = put(&mut output, "a", b"new").expect("write");
         assert_eq!(written.size, 3);
-        output.commit().expect("commit");
+        output.commit(&[]).expect("commit");
         assert_eq!(names(directory.path()), ["a"]);
         assert_eq!(fs_err::read(directory.path().join("a")).expect("read"), b"new");
     }
