@@ -18,6 +18,7 @@ use std::io::{Read, Seek};
 
 use object::elf;
 
+pub(crate) use libc::compare_versions;
 pub use libc::{Libc, glibc_version, is_musl_own, system_directories};
 
 /// What a loader reads of an ELF file.

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod init_conf;
+pub mod libraries;
 pub mod merge;
 pub mod overlay;
 pub mod release;

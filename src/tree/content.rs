@@ -1,7 +1,7 @@
 //! What a regular file holds, without holding it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -139,6 +139,24 @@ impl Read for ContentReader {
     }
 }
 
+impl Seek for ContentReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(distance) => self.length.checked_add_signed(distance),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+        };
+        let position = position.filter(|&position| position <= self.length).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a position outside of the content")
+        })?;
+        if let Source::Path { file, .. } = &mut self.source {
+            file.seek(SeekFrom::Start(position))?;
+        }
+        self.position = position;
+        Ok(position)
+    }
+}
+
 fn changed(path: &Path, length: u64, how: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
@@ -170,5 +188,31 @@ mod tests {
         assert_eq!(content.read(3).expect("read"), b"cde");
         assert_eq!(content.read_head(2).expect("read"), b"cd");
         assert_eq!(content.read(2).expect_err("too large").kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn every_kind_of_content_can_be_read_from_anywhere() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        fs_err::write(&path, b"--abcdef").expect("write");
+        let range = Arc::new(File::open(&path).expect("open"));
+        fs_err::write(directory.path().join("y"), b"abcdef").expect("write");
+        for content in [
+            Content::from_bytes(b"abcdef".to_vec()),
+            Content::from_range(range, 2, 6),
+            Content::from_path(directory.path().join("y"), 6),
+        ] {
+            let mut reader = content.reader().expect("a reader");
+            let mut two = [0; 2];
+            for (to, expected) in
+                [(SeekFrom::End(-2), b"ef"), (SeekFrom::Start(1), b"bc"), (SeekFrom::Current(1), b"ef")]
+            {
+                reader.seek(to).expect("seek");
+                reader.read_exact(&mut two).expect("read");
+                assert_eq!(&two, expected);
+            }
+            assert!(reader.seek(SeekFrom::Start(7)).is_err());
+            assert!(reader.seek(SeekFrom::End(-7)).is_err());
+        }
     }
 }
