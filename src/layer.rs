@@ -10,3 +10,4 @@ pub mod script;
 pub mod skeleton;
 pub mod start;
 mod subtree;
+pub mod sysroot;

@@ -34,6 +34,8 @@ use crate::tree::{Tree, TreePath};
 pub(crate) use elves::{Elves, Entry};
 pub use missing::{MissingLibrary, Rejected, Unfit};
 pub use problem::{LibraryError, Problem};
+pub(crate) use process::{judge, usual_interpreter};
+pub(crate) use search::{Loader, default_directories, expand};
 
 /// What [`close`] found.
 #[derive(Debug, Clone, Default)]

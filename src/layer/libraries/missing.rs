@@ -87,14 +87,6 @@ pub enum Unfit {
         /// What put the file there.
         origin: String,
     },
-    /// A libc and the loader that is in the image already come from different builds.
-    #[error("belongs to another build of glibc than the loader {loader} that the image has from {origin}")]
-    OtherBuild {
-        /// The loader in the image.
-        loader: TreePath,
-        /// What put it there.
-        origin: String,
-    },
 }
 
 fn offered(newest: Option<&str>) -> String {

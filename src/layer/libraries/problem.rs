@@ -81,6 +81,16 @@ pub enum Problem {
         /// The emulator's libc.
         emulator_libc: Libc,
     },
+    /// glibc's loader and its `libc.so.6` come from different builds, which never work together.
+    #[error("{added} from the sysroot belongs to another build of glibc than {present} ({origin})")]
+    OtherBuild {
+        /// What the sysroot has added: the loader or `libc.so.6`.
+        added: TreePath,
+        /// The other one, which was there.
+        present: TreePath,
+        /// What had brought it.
+        origin: Origin,
+    },
 }
 
 fn offered(newest: Option<&str>) -> String {
@@ -112,6 +122,9 @@ impl Problem {
             Self::Version { .. } => "build the release on a system that is no newer than the one that its \
                                      libraries come from, or give a newer one with --sysroot"
                 .to_owned(),
+            Self::OtherBuild { present, .. } => {
+                format!("leave {present} out, or give the system that it comes from with --sysroot")
+            }
             Self::OtherLibc { emulator_libc, .. } => {
                 format!(
                     "build it for {emulator_libc}, or put a release with its own ERTS into the image, built \
