@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod init_conf;
 pub mod libraries;
 pub mod merge;
+pub mod otp;
 pub mod overlay;
 pub mod release;
 pub mod script;

@@ -1,3 +1,4 @@
 //! Integration tests: one module a capability.
+mod otp;
 mod release;
 mod resolve;
