@@ -1,4 +1,5 @@
 //! Integration tests: one module a capability.
 mod otp;
+mod pid1;
 mod release;
 mod resolve;
