@@ -89,7 +89,7 @@ pub(crate) struct Transport {
 /// Why a try failed, and whether another may help.
 #[derive(Debug)]
 enum Failure {
-    Final(FetchError),
+    Final(Box<FetchError>),
     Passing { reason: Reason, wait: Option<Duration> },
 }
 
@@ -103,7 +103,7 @@ enum Reason {
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        Self::Final(error)
+        Self::Final(Box::new(error))
     }
 }
 
@@ -173,7 +173,7 @@ impl Transport {
             tries += 1;
             let (reason, wait) = match self.attempt(download, part, &mut told, reporter) {
                 Ok(outcome) => return Ok(outcome),
-                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Final(error)) => return Err(*error),
                 Err(Failure::Passing { reason, wait }) => (reason, wait),
             };
             if part.length().saturating_sub(before) >= PROGRESS {
