@@ -522,6 +522,16 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_said() {
+        let (_directory, cache) = cache();
+        let full = cache.root.join("partial").join(name_of("u")).with_extension("part");
+        std::os::unix::fs::symlink("/dev/full", &full).expect("linked");
+        let mut part = cache.part("u", || ()).expect("a part");
+        let error = part.append(b"contents").expect_err("full");
+        assert!(matches!(&error, FetchError::DiskFull { path, .. } if *path == full), "{error:?}");
+    }
+
+    #[test]
     fn what_killed_runs_left_long_ago_is_swept() {
         let (_directory, cache) = cache();
         let (old, young) = (cache.temporary().join("new-old"), cache.temporary().join("new-young"));

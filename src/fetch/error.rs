@@ -175,7 +175,8 @@ pub enum FetchError {
     },
     /// A part of a package is not what the part before it says.
     #[error(
-        "the package {package} was changed: the {member} member of {location} has the {what} {found}, and {expected} is expected"
+        "the package {package} was changed: the {member} member of {location} has the {} {found}, and {expected} is expected",
+        hash_of(expected)
     )]
     MemberChanged {
         /// Name and version.
@@ -184,11 +185,9 @@ pub enum FetchError {
         location: String,
         /// Which part.
         member: Member,
-        /// What was compared: `SHA-1 of its compressed bytes` …
-        what: &'static str,
-        /// By the index or the control member.
+        /// By the index or the control member: hexadecimal digits, 40 of a SHA-1 or 64 of a SHA-256.
         expected: String,
-        /// In the package.
+        /// In the package, of the member's compressed bytes.
         found: String,
     },
     /// A part of a package can't be read, or its signature doesn't fit.
@@ -205,11 +204,9 @@ pub enum FetchError {
     },
     /// A file in a package is not what its own header says.
     #[error(
-        "the package {package} is inconsistent: {path} in {location} has the SHA-1 {found}, and its header says {expected}"
+        "the package {location} is inconsistent: {path} has the SHA-1 {found}, and its header says {expected}"
     )]
     FileChanged {
-        /// Name and version.
-        package: String,
         /// The address or path.
         location: String,
         /// The file in the package.
@@ -237,7 +234,7 @@ pub enum FetchError {
         /// The address or path.
         location: String,
         /// The entry and what is wrong with it.
-        source: ArchiveError,
+        source: Box<ArchiveError>,
     },
     /// A key file that can't be used.
     #[error("{}: not a key that can be trusted", path.display())]
@@ -245,7 +242,7 @@ pub enum FetchError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: ApkError,
+        source: Box<ApkError>,
     },
     /// A directory of keys without one.
     #[error("{} holds no key: no file whose name ends in .pub", path.display())]
@@ -420,6 +417,10 @@ impl FetchError {
 
 fn tries_of(tries: u32) -> String {
     if tries == 1 { "tried once".to_owned() } else { format!("tried {tries} times") }
+}
+
+fn hash_of(digits: &str) -> &'static str {
+    if digits.len() == 40 { "SHA-1" } else { "SHA-256" }
 }
 
 fn listed(names: &[String], none: &str) -> String {

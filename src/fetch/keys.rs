@@ -16,8 +16,10 @@ const LARGEST_KEY_FILE: u64 = 64 * 1024;
 /// When a file can't be read or is no public key, and when a directory has none.
 pub fn load_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, FetchError> {
     if paths.is_empty() {
-        return keys::built_in()
-            .map_err(|source| FetchError::BadKey { path: PathBuf::from("built in"), source });
+        return keys::built_in().map_err(|source| FetchError::BadKey {
+            path: PathBuf::from("built in"),
+            source: Box::new(source),
+        });
     }
     let mut keys = Vec::new();
     for path in paths {
@@ -55,7 +57,8 @@ fn load(path: &Path) -> Result<PublicKey, FetchError> {
     };
     let pem = read_bounded(&mut file, path, LARGEST_KEY_FILE)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    PublicKey::from_pem(&name, &pem).map_err(|source| FetchError::BadKey { path: path.to_owned(), source })
+    PublicKey::from_pem(&name, &pem)
+        .map_err(|source| FetchError::BadKey { path: path.to_owned(), source: Box::new(source) })
 }
 
 #[cfg(test)]

@@ -161,7 +161,6 @@ impl Package<'_> {
             package: self.name.clone(),
             location: self.location.to_owned(),
             member: Member::Data,
-            what: "SHA-256",
             expected: hex::encode(expected),
             found: hex::encode(found),
         }
@@ -205,7 +204,6 @@ fn check_head(
             package: package.name.clone(),
             location: package.location.to_owned(),
             member: Member::Control,
-            what,
             expected: hex::encode(entry.control_hash.as_bytes()),
             found,
         });
@@ -255,7 +253,6 @@ fn unpack_data(
             return Ok(());
         }
         wrong_file = Some(FetchError::FileChanged {
-            package: package.name.clone(),
             location: package.location.to_owned(),
             path: shown(&seen.path.to_string()),
             expected: shown(&String::from_utf8_lossy(&record[..record.len().min(40)])),
@@ -274,7 +271,7 @@ fn unpack_data(
         Err(error) => {
             return Err(wrong_file.unwrap_or_else(|| FetchError::Archive {
                 location: package.location.to_owned(),
-                source: error,
+                source: Box::new(error),
             }));
         }
     };

@@ -444,13 +444,12 @@ fn failure(address: &Address, error: &ureq::Error) -> Failure {
     let url = address.to_string();
     let text = shown(&error.to_string());
     match error {
-        ureq::Error::HostNotFound => Failure::Passing {
-            reason: Reason::UnknownHost(format!(
-                "no address is known for the host {}",
-                shown(address.host())
-            )),
-            wait: None,
-        },
+        ureq::Error::HostNotFound => unknown_host(address),
+        // A name that does not exist, as std words what getaddrinfo(3) says; a passing failure of the name
+        // server ("Temporary failure …") is one like others.
+        ureq::Error::Io(_) if text.contains("lookup address") && !text.contains("Temporary") => {
+            unknown_host(address)
+        }
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) | ureq::Error::Pem(_) | ureq::Error::TlsRequired => {
             FetchError::Tls { url, problem: text }.into()
         }
@@ -462,6 +461,11 @@ fn failure(address: &Address, error: &ureq::Error) -> Failure {
         ureq::Error::Timeout(what) => Failure::broken(format!("no answer in time ({what})")),
         _ => Failure::broken(text),
     }
+}
+
+fn unknown_host(address: &Address) -> Failure {
+    let problem = format!("no address is known for the host {}", shown(address.host()));
+    Failure::Passing { reason: Reason::UnknownHost(problem), wait: None }
 }
 
 fn certificates(path: &std::path::Path) -> Result<RootCerts, FetchError> {

@@ -3,3 +3,5 @@ mod otp;
 mod pid1;
 mod release;
 mod resolve;
+mod fetch;
+mod server;

@@ -257,7 +257,10 @@ impl Shared {
             _ => {}
         }
         let Some(body) = body else { return empty(to, 404, "") };
-        let etag = format!("\"{:x}\"", body.iter().fold(5381_u64, |sum, &byte| sum.wrapping_mul(33) ^ u64::from(byte)));
+        let etag = format!(
+            "\"{:x}\"",
+            body.iter().fold(5381_u64, |sum, &byte| sum.wrapping_mul(33) ^ u64::from(byte))
+        );
         let mut lines = String::new();
         if validators {
             lines.push_str(&format!("ETag: {etag}\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n"));
@@ -272,7 +275,9 @@ impl Shared {
             .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok())
             .filter(|_| fits && !matches!(fault, Some(Fault::IgnoreRange)));
         let (status, part) = match start {
-            Some(start) if start >= whole => return empty(to, 416, &format!("Content-Range: bytes */{whole}\r\n")),
+            Some(start) if start >= whole => {
+                return empty(to, 416, &format!("Content-Range: bytes */{whole}\r\n"));
+            }
             Some(start) => {
                 let start = if matches!(fault, Some(Fault::WrongRange)) { start / 2 } else { start };
                 lines.push_str(&format!("Content-Range: bytes {start}-{}/{whole}\r\n", whole - 1));
@@ -323,11 +328,14 @@ impl Shared {
             let state = self.state();
             (state.hosts.clone(), state.authorization.clone())
         };
-        if demanded.as_deref().is_some_and(|demanded| request.header("proxy-authorization") != Some(demanded)) {
+        if demanded.as_deref().is_some_and(|demanded| request.header("proxy-authorization") != Some(demanded))
+        {
             empty(stream.get_mut(), 407, "")?;
             return socket.shutdown(Shutdown::Both);
         }
-        let connect = |authority: &str| match hosts.get(authority.rsplit_once(':').map_or(authority, |(host, _)| host)) {
+        let connect = |authority: &str| match hosts
+            .get(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
+        {
             Some(address) => TcpStream::connect(address),
             None if authority.contains(':') => TcpStream::connect(authority),
             None => TcpStream::connect((authority, 80)),
@@ -346,8 +354,10 @@ impl Shared {
             drop(upwards.join());
             return Ok(());
         }
-        let Some((authority, path)) =
-            request.target.strip_prefix("http://").map(|rest| rest.split_at(rest.find('/').unwrap_or(rest.len())))
+        let Some((authority, path)) = request
+            .target
+            .strip_prefix("http://")
+            .map(|rest| rest.split_at(rest.find('/').unwrap_or(rest.len())))
         else {
             empty(stream.get_mut(), 400, "")?;
             return socket.shutdown(Shutdown::Both);
@@ -371,10 +381,9 @@ impl State {
         if let Some(body) = self.bodies.get(path) {
             return Some(Arc::clone(body));
         }
-        let (below, directory) = self
-            .directories
-            .iter()
-            .find_map(|(prefix, directory)| Some((path.strip_prefix(prefix.as_str())?.strip_prefix('/')?, directory)))?;
+        let (below, directory) = self.directories.iter().find_map(|(prefix, directory)| {
+            Some((path.strip_prefix(prefix.as_str())?.strip_prefix('/')?, directory))
+        })?;
         if below.split('/').any(|component| component == "..") {
             return None;
         }
