@@ -158,7 +158,17 @@ impl Draft {
         let priority = || value.parse::<u32>().map(Some).map_err(|error| format!("no priority ({error})"));
         match field {
             b'P' => entry.name = package_name(value)?.to_owned(),
-            b'V' => entry.version = value.parse::<Version>().map_err(|error| error.to_string())?.to_string(),
+            b'V' => {
+                // Alpine 3.16 has `0.99f7-r0`: apk keeps such a package in the index and never installs it.
+                if let Err(error) = value.parse::<Version>() {
+                    // It is part of a file name all the same.
+                    if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~+-".contains(&byte)) {
+                        return Err(error.to_string());
+                    }
+                    entry.unusable.get_or_insert_with(|| error.to_string());
+                }
+                entry.version = value.to_owned();
+            }
             b'A' => entry.arch = value.to_owned(),
             b'C' => self.control_hash = Some(value.parse().map_err(|error: ApkError| error.to_string())?),
             b'S' => entry.size = number()?,
@@ -374,5 +384,13 @@ mod tests {
             assert!(Index::parse(&format!("{TEXT}{bad}\n")).is_err(), "{bad}");
         }
         assert!(matches!(Index::parse("P:a\nV:1\n"), Err(ApkError::Missing { .. })));
+    }
+
+    #[test]
+    fn a_version_that_is_none_makes_its_package_unusable() {
+        let text = "C:Q12jmj7l5rSw0yVb/vlWAYkK/YBwk=\nP:dahdi\nV:0.99f7-r0\n";
+        let index = Index::parse(text).expect("the rest of the index is good");
+        assert_eq!(index.entries[0].version, "0.99f7-r0");
+        assert!(index.entries[0].unusable.is_some());
     }
 }
