@@ -12,6 +12,10 @@
 
 mod libc;
 mod read;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::{Read, Seek};

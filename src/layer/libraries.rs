@@ -24,6 +24,8 @@ mod missing;
 mod problem;
 mod process;
 mod search;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

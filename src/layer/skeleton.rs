@@ -35,11 +35,18 @@ const DEVICES: [(&str, u32, u32, u32); 2] = [("dev/console", 0o600, 5, 1), ("dev
 /// Lays the skeleton. What packages brought stays: an image with `alpine-baselayout` has its files.
 pub fn lay(tree: &mut Tree, mtime: i64) {
     let origin = Origin::skeleton();
-    let directories = DIRECTORIES
-        .iter()
-        .map(|&(path, mode)| (path, Node::directory(Metadata { mode, mtime, ..Metadata::DIRECTORY }, origin.clone())));
+    let directories = DIRECTORIES.iter().map(|&(path, mode)| {
+        (path, Node::directory(Metadata { mode, mtime, ..Metadata::DIRECTORY }, origin.clone()))
+    });
     let files = FILES.iter().map(|&(path, bytes)| {
-        (path, Node::file(Content::from_bytes(bytes.to_vec()), Metadata { mtime, ..Metadata::FILE }, origin.clone()))
+        (
+            path,
+            Node::file(
+                Content::from_bytes(bytes.to_vec()),
+                Metadata { mtime, ..Metadata::FILE },
+                origin.clone(),
+            ),
+        )
     });
     let devices = DEVICES.iter().map(|&(path, mode, major, minor)| {
         let metadata = Metadata { mode, mtime, ..Metadata::FILE };
@@ -66,9 +73,12 @@ mod tests {
         lay(&mut tree, 5);
         let dump = tree.validate().expect("valid").dump().expect("readable");
         assert!(dump.contains("0:0 0 6:"), "{dump}");
-        for line in
-            ["c0666 0:0 5 1:3 /dev/null", "c0600 0:0 5 5:1 /dev/console", "d1777 0:0 5 - /tmp", "d0555 0:0 5 - /proc"]
-        {
+        for line in [
+            "c0666 0:0 5 1:3 /dev/null",
+            "c0600 0:0 5 5:1 /dev/console",
+            "d1777 0:0 5 - /tmp",
+            "d0555 0:0 5 - /proc",
+        ] {
             assert!(dump.lines().any(|there| there == line), "{line} in {dump}");
         }
     }
