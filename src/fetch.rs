@@ -265,6 +265,10 @@ impl<'a> Fetcher<'a> {
             return self.verify_index(&bytes, &source);
         };
         let mut part = self.part(address, &name)?;
+        // What a killed run had got completely may be old by now: the server must be asked.
+        if part.length() > 0 && part.state().total == Some(part.length()) {
+            part.restart(PartState::default())?;
+        }
         let cached = self.cached_index(&key)?;
         let validators = cached.as_ref().map(|(_, validators)| validators);
         let download = Download { address, name: &name, size: None, limit: MOST_INDEX_BYTES, validators };

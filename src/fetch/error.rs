@@ -118,7 +118,9 @@ pub enum FetchError {
         limit: u64,
     },
     /// The size is not what the index says.
-    #[error("{location} has {found} bytes, and its index says {expected}")]
+    #[error(
+        "{location} is not the package that its index names: it has {found} bytes, and {expected} are expected"
+    )]
     WrongSize {
         /// The address or path.
         location: String,

@@ -2,14 +2,14 @@
 //!
 //! The chain, for a package of a [`VerifiedIndex`]:
 //!
-//! 1. The file has the size that the index says.
-//! 2. The hash of the compressed control member is the index's `C:`. A package with another control member is
+//! 1. The hash of the compressed control member is the index's `C:`. A package with another control member is
 //!    refused, however well it is signed (CVE-2026-42575 of apko was a missing link here).
-//! 3. Each of the package's own signatures by a *trusted* key fits the control member. `apk` doesn't look at
+//! 2. Each of the package's own signatures by a *trusted* key fits the control member. `apk` doesn't look at
 //!    them in a package of a repository, since the index vouches already; leanfs does, so that a damaged
 //!    signature member is found. Signatures by unknown keys can't be checked and don't matter. (Three fields of
 //!    a gzip header – time, level, system – mean nothing and are covered by no checksum; they alone may differ
 //!    in a signature member. In the other members the hashes cover them.)
+//! 3. The file has the size that the index says.
 //! 4. The SHA-256 of everything after the control member is the `datahash` of its `.PKGINFO`. It is computed
 //!    before a byte is unpacked, so nothing hostile reaches the decompressor and the disk, and again while
 //!    unpacking, so that a file that changes in between is found out.
@@ -103,14 +103,6 @@ pub(super) fn unpack(
 ) -> Result<VerifiedApk, FetchError> {
     let package = Package { name: shown(&entry.full_name()), location };
     let unreadable = |error| FetchError::io(path, "read", error);
-    let size = file.metadata().map_err(unreadable)?.len();
-    if entry.size != 0 && size != entry.size {
-        return Err(FetchError::WrongSize {
-            location: location.to_owned(),
-            expected: entry.size,
-            found: size,
-        });
-    }
     let head = {
         let mut reader = BufReader::with_capacity(64 * 1024, &file);
         match PackageHead::read(&mut reader) {
@@ -122,6 +114,14 @@ pub(super) fn unpack(
         }
     };
     check_head(&head, &package, index, entry, verification.keys)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    if entry.size != 0 && size != entry.size {
+        return Err(FetchError::WrongSize {
+            location: location.to_owned(),
+            expected: entry.size,
+            found: size,
+        });
+    }
     let data_hash = head
         .info
         .data_hash
@@ -167,7 +167,7 @@ impl Package<'_> {
     }
 }
 
-/// Links 2 and 3 of the chain.
+/// Links 1 and 2 of the chain.
 fn check_head(
     head: &PackageHead,
     package: &Package<'_>,

@@ -458,6 +458,10 @@ fn failure(address: &Address, error: &ureq::Error) -> Failure {
             FetchError::Tls { url, problem: text }.into()
         }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => FetchError::BadAddress { url, problem: text }.into(),
+        // Asking again would not change the proxy's mind.
+        ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+            FetchError::Status { url, status: 407, tries: 1 }.into()
+        }
         ureq::Error::Timeout(what) => Failure::broken(format!("no answer in time ({what})")),
         _ => Failure::broken(text),
     }

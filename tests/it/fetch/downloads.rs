@@ -338,6 +338,21 @@ fn https_goes_through_a_proxy_by_connect() {
 }
 
 #[test]
+fn a_proxy_that_wants_a_password() {
+    let case = Case::new(Server::https(), 10);
+    let proxy = Server::proxy();
+    proxy.demand("Basic bWU6c2VjcmV0");
+    let settings = FetchSettings {
+        proxy: ProxySettings { https_proxy: Some(proxy.url("")), ..ProxySettings::default() },
+        ..case.settings()
+    };
+    let error = case.fetch_with(settings, "https://mirror.test/otp.tar.gz").expect_err("not let in");
+    assert!(matches!(error, FetchError::Status { status: 407, .. }), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("credentials")));
+    assert_eq!(proxy.requests().len(), 1);
+}
+
+#[test]
 fn no_proxy_is_asked_directly() {
     let case = Case::new(Server::http(), 1000);
     let proxy = Server::proxy();
