@@ -29,6 +29,13 @@ fn main() {
         sources: PathBuf::from(variable("CARGO_MANIFEST_DIR")),
         out: PathBuf::from(variable("OUT_DIR")),
     };
+    // `rustup target add` changes this list, and then there may be more to build for.
+    if let Some(sysroot) = builder.print(&["--print", "sysroot"]) {
+        let components = Path::new(&sysroot).join("lib/rustlib/components");
+        if components.is_file() {
+            println!("cargo::rerun-if-changed={}", components.display());
+        }
+    }
     let mut constants = String::new();
     for (arch, targets) in ARCHITECTURES {
         let value = match targets.iter().find(|target| builder.has_core(target)) {
@@ -90,32 +97,40 @@ impl Builder {
             }
             said.push_str(&String::from_utf8_lossy(&output.stderr));
         }
+        if said.is_empty() {
+            said.push_str("the toolchain has no rust-lld, which could link it here");
+        }
         Err(said)
     }
 
     /// Flags for the linker that came with the toolchain, which is the same wherever the toolchain is; and for
     /// the C compiler, where a distribution's toolchain comes without one.
     fn linkers(&self, target: &str) -> Vec<Vec<String>> {
-        const COMMON: [&str; 5] =
+        const FLAGS: [&str; 5] =
             ["-static", "-nostdlib", "--build-id=none", "--gc-sections", "--no-eh-frame-hdr"];
+        const CC_FLAGS: [&str; 5] =
+            ["-static", "-nostartfiles", "-nostdlib", "-Wl,--build-id=none", "-Wl,--gc-sections"];
+        // A musl target would bring start-up code of its own.
+        const OWN_START: &str = "-Clink-self-contained=no";
+        let arguments = |flags: [&str; 5]| flags.map(|flag| format!("-Clink-arg={flag}"));
         let mut linkers = Vec::new();
         if let Some(sysroot) = self.print(&["--print", "sysroot"]) {
             let lld = Path::new(&sysroot).join("lib/rustlib").join(&self.host).join("bin/rust-lld");
             if lld.is_file() {
                 let mut flags =
                     vec![format!("-Clinker={}", lld.display()), "-Clinker-flavor=ld.lld".to_owned()];
-                flags.extend(COMMON.map(|flag| format!("-Clink-arg={flag}")));
+                flags.push(OWN_START.to_owned());
+                flags.extend(arguments(FLAGS));
                 linkers.push(flags);
             }
         }
         if target.split('-').next() == self.host.split('-').next() {
-            let flags = ["-static", "-nostartfiles", "-nostdlib", "-Wl,--build-id=none", "-Wl,--gc-sections"];
-            linkers.push(
-                ["-Clinker=cc".to_owned()]
-                    .into_iter()
-                    .chain(flags.map(|flag| format!("-Clink-arg={flag}")))
-                    .collect(),
-            );
+            let mut flags = vec!["-Clinker=cc".to_owned()];
+            if target.ends_with("-musl") {
+                flags.push(OWN_START.to_owned());
+            }
+            flags.extend(arguments(CC_FLAGS));
+            linkers.push(flags);
         }
         linkers
     }
@@ -138,7 +153,6 @@ impl Builder {
                 "-Cstrip=symbols",
                 "-Crelocation-model=static",
                 "-Cforce-unwind-tables=no",
-                "-Clink-self-contained=no",
             ])
             // What cargo and its caller set for the crate itself is not for PID 1.
             .env_remove("CARGO_ENCODED_RUSTFLAGS")

@@ -117,7 +117,7 @@ fn one(words: Vec<Vec<u8>>) -> Result<Vec<u8>, &'static str> {
 }
 
 fn trim(mut line: &[u8]) -> &[u8] {
-    while let [b' ' | b'\r', rest @ ..] | [rest @ .., b' ' | b'\r'] = line {
+    while let [b' ', rest @ ..] | [rest @ .., b' '] = line {
         line = rest;
     }
     line
@@ -151,7 +151,7 @@ mod tests {
         let conf = parse(
             b"# leanfs init.conf 1\n\n hostname web.local \nmodule /lib/a.ko\nmodule /lib/b.ko\nenv A=b\\sc\\\\\n\
               copy /a\\sb /run/c/d\ndirectory /app\nhelper /bin/epmd epmd -daemon \\e\nexec /bin/beam\narg beam\n\
-              arg --\narg \\e\narg a\\nb\non-exit halt\r\n",
+              arg --\narg \\e\narg a\\nb\non-exit halt\n",
         );
         let bytes = |text: &[&str]| text.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
         assert_eq!(
@@ -192,6 +192,61 @@ mod tests {
             let conf = parse(alloc::format!("directory /a\n{line}\nhostname h").as_bytes());
             assert_eq!(conf.warnings, [Warning { line: 2, what }], "{line}");
             assert_eq!((conf.directory, conf.hostname), (Some(b"/a".to_vec()), Some(b"h".to_vec())));
+        }
+    }
+
+    /// `leanfs` is here because this is a test of `xtask`.
+    #[test]
+    fn what_leanfs_writes_is_read_back() {
+        use leanfs::layer::{init_conf, start::StartPlan};
+        use leanfs::recipe::{OnExit as WrittenOnExit, RunSettings};
+        let path = |text: &str| text.parse::<leanfs::tree::TreePath>().expect("a path");
+        let words: Vec<Vec<u8>> = [
+            &b""[..],
+            b" ",
+            b"\\",
+            b"\n",
+            b"\\n",
+            b"# a",
+            b"a  b ",
+            b"\r",
+            b"\t",
+            b"\xc3\xa4\xff",
+            b"\"'$x*\"",
+        ]
+        .map(<[u8]>::to_vec)
+        .into();
+        let plan = StartPlan {
+            program: path("a b/c\\d"),
+            arguments: words.clone(),
+            env: [("A".into(), " b\n\\".into()), ("B".into(), "".into())].into(),
+            copies: [(path("a\nb"), path("c d"))].into(),
+            directory: path("/"),
+            helpers: [(path("bin/x y"), words.clone())].into(),
+            needs_shell: None,
+            notes: Vec::new(),
+        };
+        for (on_exit, expected) in [
+            (WrittenOnExit::PowerOff, OnExit::PowerOff),
+            (WrittenOnExit::Reboot, OnExit::Reboot),
+            (WrittenOnExit::Halt, OnExit::Halt),
+        ] {
+            let mut run = RunSettings::default();
+            run.on_exit = on_exit;
+            let conf = parse(&init_conf::render(&plan, &run, &[path("lib/m o.ko")]));
+            let expected = Conf {
+                hostname: Some(b"leanfs.local".to_vec()),
+                modules: Vec::from([b"/lib/m o.ko".to_vec()]),
+                env: Vec::from([b"A= b\n\\".to_vec(), b"B=".to_vec()]),
+                copies: Vec::from([(b"/a\nb".to_vec(), b"/c d".to_vec())]),
+                directory: Some(b"/".to_vec()),
+                helpers: Vec::from([Helper { program: b"/bin/x y".to_vec(), arguments: words.clone() }]),
+                program: Some(b"/a b/c\\d".to_vec()),
+                arguments: words.clone(),
+                on_exit: Some(expected),
+                warnings: Vec::new(),
+            };
+            assert_eq!(conf, expected);
         }
     }
 }

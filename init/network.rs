@@ -135,10 +135,13 @@ pub fn configure(network: &Network) {
 
 fn configure_device(socket: Descriptor, network: &Network) {
     let Some(device) = wait_for_device(socket, network.device.as_deref()) else {
-        let line = say("no network device ").bytes(network.device.as_deref().unwrap_or_default());
+        let line = match &network.device {
+            Some(name) => say("the network device ").bytes(name).text(" has not appeared"),
+            None => say("no network device appeared"),
+        };
         line.text(
-            " appeared within 5 s: is one given to the machine, and is its driver built into the kernel or among \
-             the modules in init.conf?",
+            " within 5 s: is one given to the machine, and is its driver built into the kernel or among the \
+             modules in init.conf?",
         );
         return;
     };

@@ -9,7 +9,6 @@ bb=/bin/busybox
 conf=/etc/leanfs/init.conf
 newline='
 '
-carriage_return=$($bb printf '\r')
 # Words are separated by spaces only, and no word is a pattern.
 IFS=' '
 set -f
@@ -72,7 +71,6 @@ read_words() {
 
 # read_line: takes a line of the configuration apart: $key and $words. Fails for one that says nothing.
 read_line() {
-	line=${line%"$carriage_return"}
 	while :; do
 		case $line in
 		' '*) line=${line# } ;;
@@ -137,8 +135,12 @@ find_device() {
 		$bb sleep 0.1
 		tries=$((tries + 1))
 	done
-	say "no network device $1 appeared within 5 s: is one given to the machine, and is its driver built into the" \
-		"kernel or among the modules in init.conf?"
+	if [ -n "$1" ]; then
+		found="the network device $1 has not appeared"
+	else
+		found="no network device appeared"
+	fi
+	say "$found within 5 s: is one given to the machine, and is its driver built into the kernel or among the modules in init.conf?"
 	return 1
 }
 

@@ -48,9 +48,7 @@ pub fn from_package(tree: &Tree, arch: Arch, wanted: &[&str]) -> Result<Kernel, 
     }
 
     let list = |name: &str| -> Result<String, KernelError> {
-        let Some(content) =
-            below(&directory, name).and_then(|path| tree.file(&path).map(|(_, content)| content))
-        else {
+        let Some(content) = below(&directory, name).and_then(|path| file(tree, &path)) else {
             return Ok(String::new());
         };
         let read = content.read(MOST_LIST_BYTES).and_then(|bytes| {
@@ -74,6 +72,19 @@ pub fn from_package(tree: &Tree, arch: Arch, wanted: &[&str]) -> Result<Kernel, 
     }
     kernel.absent = absent;
     Ok(kernel)
+}
+
+/// The regular file at a path. The directories above it need not be there, as where only what [`is_wanted`] was
+/// unpacked.
+fn file<'a>(tree: &'a Tree, path: &TreePath) -> Option<&'a Content> {
+    let mut kind = &tree.get(path)?.kind;
+    if let NodeKind::Hardlink(target) = kind {
+        kind = &tree.get(target)?.kind;
+    }
+    match kind {
+        NodeKind::File(content) => Some(content),
+        _ => None,
+    }
 }
 
 fn below(directory: &TreePath, name: &str) -> Option<TreePath> {
@@ -105,7 +116,11 @@ fn find_modules(tree: &Tree) -> Result<(TreePath, String), KernelError> {
         else {
             continue;
         };
-        let (Some(directory), Ok(release)) = (path.parent(), std::str::from_utf8(release)) else { continue };
+        let (Some(directory), Ok(release), Some(_)) =
+            (path.parent(), std::str::from_utf8(release), file(tree, path))
+        else {
+            continue;
+        };
         if let Some((_, first)) = found {
             return Err(KernelError::SeveralReleases { first, second: release.to_owned() });
         }
@@ -116,7 +131,7 @@ fn find_modules(tree: &Tree) -> Result<(TreePath, String), KernelError> {
 
 /// A module's place in the image and its uncompressed bytes.
 fn module(tree: &Tree, path: TreePath, arch: Arch) -> Result<(TreePath, Content), KernelError> {
-    let Some((_, content)) = tree.file(&path) else { return Err(KernelError::MissingModule { path }) };
+    let Some(content) = file(tree, &path) else { return Err(KernelError::MissingModule { path }) };
     let text = path.as_bytes();
     let name = [b".gz".as_slice(), b".xz", b".zst"].iter().find_map(|suffix| text.strip_suffix(*suffix));
     let bytes = uncompressed(content).map_err(KernelError::read(&path))?;
@@ -226,7 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_read_is_wanted_of_the_package() {
+    fn what_is_wanted_of_the_package_is_enough() {
+        let mut part = package();
+        let all: Vec<TreePath> = part.iter().map(|(path, _)| path.clone()).collect();
+        for path in all.iter().filter(|path| !is_wanted(path)) {
+            part.remove(path);
+        }
+        let kernel = from_package(&part, Arch::X86_64, &["plain"]).expect("enough of a kernel package");
+        assert_eq!(kernel.modules.len(), 4);
         for (path, _) in package().iter().filter(|(_, node)| matches!(node.kind, NodeKind::File(_))) {
             assert!(is_wanted(path), "{path}");
         }

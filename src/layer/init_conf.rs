@@ -119,3 +119,52 @@ fn line<'a>(conf: &mut Vec<u8>, key: &str, words: impl IntoIterator<Item = &'a [
     }
     conf.push(b'\n');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::OnExit;
+
+    fn path(text: &str) -> TreePath {
+        text.parse().expect("a path")
+    }
+
+    #[test]
+    fn every_key_is_written() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let plan = StartPlan {
+            program: path("usr/lib/erlang/erts-15/bin/beam.smp"),
+            arguments: [&b"beam.smp"[..], b"--", b"a b", b"", b"c\\d\ne", b"\xff"].map(<[u8]>::to_vec).into(),
+            env: vec![pair("BINDIR", "/usr/lib erlang"), pair("MODE", "plan's")],
+            copies: vec![(path("app/sys.config"), path("run/app/sys.config"))],
+            directory: path("app"),
+            helpers: vec![(path("bin/epmd"), vec![b"epmd".to_vec(), b"-daemon".to_vec()])],
+            needs_shell: None,
+            notes: Vec::new(),
+        };
+        let mut run = RunSettings::default();
+        run.hostname = "web.local".to_owned();
+        run.env.insert("MODE".to_owned(), "user's".to_owned());
+        run.on_exit = OnExit::Reboot;
+        let conf = render(&plan, &run, &[path("lib/modules/6/a.ko"), path("lib/modules/6/b.ko")]);
+        let expected = b"# leanfs init.conf 1\n\
+            hostname web.local\n\
+            module /lib/modules/6/a.ko\n\
+            module /lib/modules/6/b.ko\n\
+            env BINDIR=/usr/lib\\serlang\n\
+            env MODE=user's\n\
+            copy /app/sys.config /run/app/sys.config\n\
+            directory /app\n\
+            helper /bin/epmd epmd -daemon\n\
+            exec /usr/lib/erlang/erts-15/bin/beam.smp\n\
+            arg beam.smp\n\
+            arg --\n\
+            arg a\\sb\n\
+            arg \\e\n\
+            arg c\\\\d\\ne\n\
+            arg \xff\n\
+            on-exit reboot\n";
+        assert_eq!(String::from_utf8_lossy(&conf), String::from_utf8_lossy(expected));
+        assert_eq!(conf, expected);
+    }
+}

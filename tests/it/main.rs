@@ -1,4 +1,5 @@
 //! Integration tests: one module a capability.
+mod kernel;
 mod otp;
 mod pid1;
 mod release;
