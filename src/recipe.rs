@@ -60,8 +60,8 @@ pub struct Recipe {
     pub ca_file: Option<PathBuf>,
     /// The proxy for `http://` and `https://` by the usual environment variables' rules.
     pub proxy: ProxySettings,
-    /// Modification time for files that have none of their own, and the latest time that any file keeps
-    /// (`SOURCE_DATE_EPOCH`); seconds since 1970.
+    /// Modification time of everything but the files of packages, which keep theirs (`SOURCE_DATE_EPOCH`);
+    /// seconds since 1970.
     pub source_date_epoch: i64,
 }
 
