@@ -2,6 +2,7 @@
 mod kernel;
 mod otp;
 mod pid1;
+mod apk_formats;
 mod release;
 mod resolve;
 mod fetch;
