@@ -158,6 +158,19 @@ impl Dependency {
         }
     }
 
+    /// Reads what a package provides: like a dependency without a tag, but with any version that a package can
+    /// have. Real packages have versions that are not valid (`0.99f7-r0`), and provide things with them.
+    ///
+    /// # Errors
+    /// [`ApkError::Dependency`] when it has not the form, or names a tag.
+    pub fn parse_provided(text: &str) -> Result<Self, ApkError> {
+        let dependency = read(text, |version| super::package_info::package_version(version).is_ok())?;
+        match (&dependency.tag, dependency.conflict) {
+            (None, false) => Ok(dependency),
+            _ => Err(refused(text, "what is provided has neither a tag nor a !")),
+        }
+    }
+
     /// Reads a list of dependencies, as indexes and `.PKGINFO` hold them.
     ///
     /// # Errors
@@ -176,44 +189,48 @@ impl FromStr for Dependency {
     type Err = ApkError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > MOST_BYTES {
-            return Err(refused(text, "it is too long"));
-        }
-        if text.contains(|character: char| character.is_whitespace() || character.is_control()) {
-            return Err(refused(text, "it holds white space or a control character"));
-        }
-        let (conflict, rest) = match text.strip_prefix('!') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let (name, constraint) = match rest.find(OPERATOR) {
-            None => (rest, None),
-            Some(start) => {
-                let (name, rest) = rest.split_at(start);
-                let end = rest.find(|character| !OPERATOR.contains(&character)).unwrap_or(rest.len());
-                let (operator, bound) = rest.split_at(end);
-                let operator =
-                    Operator::parse(operator).ok_or_else(|| refused(text, "the operator is unknown"))?;
-                let valid = match operator {
-                    Some(Operator::Identity) => !bound.is_empty(),
-                    _ => version::is_valid(bound),
-                };
-                if !valid {
-                    return Err(refused(text, "no valid version stands after the operator"));
-                }
-                (name, operator.map(|operator| Constraint { operator, version: bound.to_owned() }))
-            }
-        };
-        let (name, tag) = match name.split_once('@') {
-            Some((_, "")) => return Err(refused(text, "no tag stands after the @")),
-            Some((name, tag)) => (name, Some(tag.to_owned())),
-            None => (name, None),
-        };
-        if name.is_empty() {
-            return Err(refused(text, "the name is missing"));
-        }
-        Ok(Self { name: name.to_owned(), conflict, constraint, tag })
+        read(text, version::is_valid)
     }
+}
+
+fn read(text: &str, is_version: fn(&str) -> bool) -> Result<Dependency, ApkError> {
+    if text.len() > MOST_BYTES {
+        return Err(refused(text, "it is too long"));
+    }
+    if text.contains(|character: char| character.is_whitespace() || character.is_control()) {
+        return Err(refused(text, "it holds white space or a control character"));
+    }
+    let (conflict, rest) = match text.strip_prefix('!') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (name, constraint) = match rest.find(OPERATOR) {
+        None => (rest, None),
+        Some(start) => {
+            let (name, rest) = rest.split_at(start);
+            let end = rest.find(|character| !OPERATOR.contains(&character)).unwrap_or(rest.len());
+            let (operator, bound) = rest.split_at(end);
+            let operator =
+                Operator::parse(operator).ok_or_else(|| refused(text, "the operator is unknown"))?;
+            let valid = match operator {
+                Some(Operator::Identity) => !bound.is_empty(),
+                _ => is_version(bound),
+            };
+            if !valid {
+                return Err(refused(text, "no valid version stands after the operator"));
+            }
+            (name, operator.map(|operator| Constraint { operator, version: bound.to_owned() }))
+        }
+    };
+    let (name, tag) = match name.split_once('@') {
+        Some((_, "")) => return Err(refused(text, "no tag stands after the @")),
+        Some((name, tag)) => (name, Some(tag.to_owned())),
+        None => (name, None),
+    };
+    if name.is_empty() {
+        return Err(refused(text, "the name is missing"));
+    }
+    Ok(Dependency { name: name.to_owned(), conflict, constraint, tag })
 }
 
 /// As it is written in indexes and in apk's world file.

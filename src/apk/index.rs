@@ -7,8 +7,8 @@ use std::fmt::{self, Write as _};
 
 use super::checksum::Checksum;
 use super::member;
-use super::package_info::package_name;
-use super::{ApkError, Dependency, Quoted, Signature, Version, segment};
+use super::package_info::{package_name, package_version};
+use super::{ApkError, Dependency, Quoted, Signature, segment};
 
 /// The most bytes that an index may have, compressed or not; Alpine's largest has about 12 MB.
 const MOST_INDEX_BYTES: u64 = 256 << 20;
@@ -110,7 +110,7 @@ const FILE: &str = "APKINDEX";
 
 impl Index {
     /// Reads the text of an `APKINDEX`. Lower-case fields that are not known are passed over; an unknown
-    /// upper-case field makes its package unusable, as for `apk`.
+    /// upper-case field or a bad dependency makes its package unusable, as for `apk`.
     ///
     /// # Errors
     /// [`ApkError::Line`] or [`ApkError::Missing`] when a line can't be understood at all.
@@ -139,6 +139,13 @@ impl Index {
     }
 }
 
+fn words<'a>(
+    value: &'a str,
+    parse: fn(&str) -> Result<Dependency, ApkError>,
+) -> impl Iterator<Item = Result<Dependency, ApkError>> + 'a {
+    value.split_ascii_whitespace().map(parse)
+}
+
 /// An entry under construction.
 struct Draft {
     line: usize,
@@ -158,17 +165,7 @@ impl Draft {
         let priority = || value.parse::<u32>().map(Some).map_err(|error| format!("no priority ({error})"));
         match field {
             b'P' => entry.name = package_name(value)?.to_owned(),
-            b'V' => {
-                // Alpine 3.16 has `0.99f7-r0`: apk keeps such a package in the index and never installs it.
-                if let Err(error) = value.parse::<Version>() {
-                    // It is part of a file name all the same.
-                    if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~+-".contains(&byte)) {
-                        return Err(error.to_string());
-                    }
-                    entry.unusable.get_or_insert_with(|| error.to_string());
-                }
-                entry.version = value.to_owned();
-            }
+            b'V' => entry.version = package_version(value)?.to_owned(),
             b'A' => entry.arch = value.to_owned(),
             b'C' => self.control_hash = Some(value.parse().map_err(|error: ApkError| error.to_string())?),
             b'S' => entry.size = number()?,
@@ -180,10 +177,22 @@ impl Draft {
             b'm' => entry.maintainer = value.to_owned(),
             b't' => entry.build_time = Some(value.parse().map_err(|error| format!("no time ({error})"))?),
             b'c' => entry.commit = value.to_owned(),
-            b'D' => Self::extend(&mut entry.depends, value, &mut entry.unusable),
-            b'p' => Self::extend(&mut entry.provides, value, &mut entry.unusable),
-            b'i' => Self::extend(&mut entry.install_if, value, &mut entry.unusable),
-            b'r' => Self::extend(&mut entry.replaces, value, &mut entry.unusable),
+            b'D' => {
+                for word in value.split_ascii_whitespace() {
+                    match Dependency::parse(word) {
+                        Ok(dependency) => entry.depends.push(dependency),
+                        Err(error) => drop(entry.unusable.get_or_insert_with(|| error.to_string())),
+                    }
+                }
+            }
+            // As for apk, what can't be understood is just not provided, or replaced.
+            b'p' => entry.provides.extend(words(value, Dependency::parse_provided).flatten()),
+            b'r' => entry.replaces.extend(words(value, Dependency::parse).flatten()),
+            // With a part of its conditions it would come too often.
+            b'i' => match words(value, Dependency::parse).collect::<Result<Vec<_>, _>>() {
+                Ok(list) => entry.install_if.extend(list),
+                Err(_) => entry.install_if.clear(),
+            },
             b'q' => entry.replaces_priority = priority()?,
             b'k' => entry.provider_priority = priority()?,
             // Fields of the installed database, which has this form too.
@@ -195,18 +204,6 @@ impl Draft {
             _ => return Err("a letter is expected before the colon".to_owned()),
         }
         Ok(())
-    }
-
-    /// Adds what is understood, and notes what isn't.
-    fn extend(list: &mut Vec<Dependency>, value: &str, unusable: &mut Option<String>) {
-        for word in value.split_ascii_whitespace() {
-            match Dependency::parse(word) {
-                Ok(dependency) => list.push(dependency),
-                Err(error) => {
-                    unusable.get_or_insert_with(|| error.to_string());
-                }
-            }
-        }
     }
 
     fn finish(self) -> Result<IndexEntry, ApkError> {
@@ -370,11 +367,19 @@ mod tests {
 
     #[test]
     fn what_apk_would_not_install_is_unusable() {
-        for line in ["D:a@tag", "X:new", "p:=1", "D:a=x"] {
+        for line in ["D:a@tag", "X:new", "D:=1", "D:a=x"] {
             let index = Index::parse(&format!("{TEXT}{line}\n")).expect("readable");
             assert!(index.entries[0].unusable.is_some(), "{line}");
         }
         assert!(Index::parse(&format!("{TEXT}x:new\n")).expect("good").entries[0].unusable.is_none());
+        // Alpine 3.16 has a package of version 0.99f7-r0, which provides commands with it.
+        let index = Index::parse(
+            "C:Q1ZX+on7zBgcokTctj4tLSmx7q5O4=\nP:a\nV:0.99f7-r0\np:cmd:a=0.99f7-r0 b= c\ni:a =1\n",
+        );
+        let entry = index.expect("readable").entries.remove(0);
+        assert_eq!(entry.unusable, None);
+        assert_eq!(entry.provides.len(), 2);
+        assert!(entry.install_if.is_empty());
     }
 
     #[test]
@@ -384,13 +389,5 @@ mod tests {
             assert!(Index::parse(&format!("{TEXT}{bad}\n")).is_err(), "{bad}");
         }
         assert!(matches!(Index::parse("P:a\nV:1\n"), Err(ApkError::Missing { .. })));
-    }
-
-    #[test]
-    fn a_version_that_is_none_makes_its_package_unusable() {
-        let text = "C:Q12jmj7l5rSw0yVb/vlWAYkK/YBwk=\nP:dahdi\nV:0.99f7-r0\n";
-        let index = Index::parse(text).expect("the rest of the index is good");
-        assert_eq!(index.entries[0].version, "0.99f7-r0");
-        assert!(index.entries[0].unusable.is_some());
     }
 }

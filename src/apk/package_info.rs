@@ -1,6 +1,6 @@
 //! `.PKGINFO`: what a package says about itself. Lines `key = value`, comments after `#` (`apk-package(5)`).
 
-use super::{ApkError, Dependency, Quoted, Version};
+use super::{ApkError, Dependency, Quoted};
 
 /// What a package says about itself. Sizes in bytes, times in seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,9 +87,7 @@ impl PackageInfo {
         let priority = || value.parse::<u32>().map(Some).map_err(|error| error.to_string());
         match key {
             "pkgname" => self.name = package_name(value)?.to_owned(),
-            "pkgver" => {
-                self.version = value.parse::<Version>().map_err(|error| error.to_string())?.to_string();
-            }
+            "pkgver" => self.version = package_version(value)?.to_owned(),
             "pkgdesc" => self.description = value.to_owned(),
             "url" => self.url = value.to_owned(),
             "builddate" => {
@@ -103,7 +101,11 @@ impl PackageInfo {
             "maintainer" => self.maintainer = value.to_owned(),
             "license" => self.license = value.to_owned(),
             "depend" => self.depends.extend(list()?),
-            "provides" => self.provides.extend(list()?),
+            "provides" => {
+                for word in value.split_ascii_whitespace() {
+                    self.provides.push(Dependency::parse_provided(word).map_err(|error| error.to_string())?);
+                }
+            }
             "provider_priority" => self.provider_priority = priority()?,
             "install_if" => self.install_if.extend(list()?),
             "replaces" => self.replaces.extend(list()?),
@@ -204,6 +206,17 @@ pub(super) fn package_name(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
+/// A package's version, which becomes part of a file's name. Alpine has packages whose versions are none by the
+/// grammar (`0.99f7-r0`), so it is only letters, digits and `+-._~`, a letter or digit first.
+pub(super) fn package_version(text: &str) -> Result<&str, String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._~".contains(&byte);
+    let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if text.len() > 128 || !begins_well || !text.bytes().all(good) {
+        return Err("no package version: letters, digits and +-._~ are expected, up to 128".to_owned());
+    }
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,7 +246,7 @@ mod tests {
     fn wrong_lines_are_refused_with_their_number() {
         for (bad, line) in [
             ("pkgname = ../x", 1),
-            ("pkgname = a\npkgver = x", 2),
+            ("pkgname = a\npkgver = /x", 2),
             ("pkgname = a\npkgver = 1\nsize = -1", 3),
             ("pkgname = a\nhello", 2),
             ("datahash = 12", 1),

@@ -107,7 +107,13 @@ fn alpines_indexes_are_verified_and_read() {
         let index = archive.index().expect("readable");
         assert!(index.entries.len() > 4900, "{}", index.entries.len());
         assert!(!index.description.is_empty());
-        assert!(index.entries.iter().all(|entry| entry.unusable.is_none()));
+        // A part of opensmtpd depends on a version that is none by the grammar, which apk 3 doesn't install either.
+        let unusable: Vec<&str> =
+            index.entries.iter().filter_map(|entry| entry.unusable.as_deref()).collect();
+        assert!(
+            unusable.len() < 5 && unusable.iter().all(|reason| reason.contains("6.8.0p2")),
+            "{unusable:?}"
+        );
         assert!(index.entries.iter().all(|entry| [arch, "noarch"].contains(&entry.arch.as_str())));
         // What is written is what was read, entry by entry.
         for entry in &index.entries {
@@ -146,7 +152,7 @@ fn real_packages_are_verified_and_read() {
         let head = PackageHead::read(&mut file).expect(path);
         assert!(!head.signatures.is_empty());
         assert_eq!(is_signed_by(&built_in, &head.signatures, &head.control), signed_by_alpine, "{path}");
-        assert!(path.contains(&head.info.version) && path.contains(&head.info.name));
+        assert!(path.contains(&head.info.name), "{path}");
         let data = member::split_member(&mut file, "data", head.data_offset, 1 << 30)
             .expect("a member")
             .expect("there")
@@ -313,12 +319,15 @@ fn every_damage_to_a_package_is_found() {
         changed[place] ^= 0x10;
         assert!(!accepted(&changed), "changed at {place}");
     }
-    // In the signature member, a change of what is signed with or by is found; gzip's header has bytes without
-    // meaning.
-    for place in 10..control_start {
+    // Bytes of the signature member without a meaning (gzip's header, the last bits of a stream) may change; the
+    // signature may not.
+    for place in 0..control_start {
         let mut changed = packed.clone();
         changed[place] ^= 0x10;
-        assert!(!accepted(&changed), "changed at {place}");
+        if accepted(&changed) {
+            let changed = PackageHead::read(&mut &changed[..]).expect("accepted");
+            assert_eq!(changed.signatures, head.signatures, "changed at {place}");
+        }
     }
 }
 
@@ -363,10 +372,12 @@ fn the_real_apk_verifies_and_installs_what_is_written() {
     write_index(&entries, "leanfs's tests", Some(&key), &mut index).expect("written");
     fs_err::write(repository.join("APKINDEX.tar.gz"), index).expect("written");
 
+    // As root, apk installs as root does.
+    let usermode = if rustix::process::geteuid().is_root() { "--progress=no" } else { "--usermode" };
     let run = |arguments: &[&str]| {
         let output = Command::new(&apk)
             .args(["--root".as_ref(), root.as_os_str(), "--keys-dir".as_ref(), keys.as_os_str()])
-            .args(["--arch", "x86_64", "--no-cache", "--usermode", "--no-scripts"])
+            .args(["--arch", "x86_64", "--no-cache"])
             .args(["--repositories-file", "/dev/null", "-X"])
             .arg(directory.path().join("repository"))
             .args(arguments)
@@ -380,7 +391,7 @@ fn the_real_apk_verifies_and_installs_what_is_written() {
     for file in files(&repository, "apk") {
         run(&["verify", file.to_str().expect("UTF-8")]);
     }
-    let installed = run(&["add", "--initdb", "hello-user"]);
+    let installed = run(&["add", "--initdb", usermode, "--no-scripts", "hello-user"]);
     assert!(installed.contains("(2/2) Installing hello-user"), "{installed}");
     let greeting = fs_err::read_to_string(root.join("etc/hello.conf")).expect("installed");
     assert_eq!(greeting, "greeting = hello\n");
@@ -396,9 +407,9 @@ fn the_real_apk_verifies_and_installs_what_is_written() {
     fs_err::remove_file(keys.join(KEY_NAME)).expect("removed");
     let refused = Command::new(&apk)
         .args(["--root".as_ref(), root.as_os_str(), "--keys-dir".as_ref(), keys.as_os_str()])
-        .args(["--arch", "x86_64", "--no-cache", "--usermode", "--repositories-file", "/dev/null", "-X"])
+        .args(["--arch", "x86_64", "--no-cache", "--repositories-file", "/dev/null", "-X"])
         .arg(directory.path().join("repository"))
-        .args(["add", "--simulate", "--initdb", "hello"])
+        .args(["add", "--simulate", "--initdb", usermode, "hello"])
         .output()
         .expect("apk runs");
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();

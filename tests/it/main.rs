@@ -1,9 +1,10 @@
 //! Integration tests: one module a capability.
 mod kernel;
+mod apk_formats;
+mod fetch;
+mod otp;
 mod otp;
 mod pid1;
-mod apk_formats;
 mod release;
 mod resolve;
-mod fetch;
 mod server;
