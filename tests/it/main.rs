@@ -3,7 +3,6 @@ mod kernel;
 mod apk_formats;
 mod fetch;
 mod otp;
-mod otp;
 mod pid1;
 mod release;
 mod resolve;
