@@ -62,8 +62,8 @@ pub fn index_package(reader: &mut impl BufRead) -> Result<IndexEntry, ApkError> 
 /// Without a key it is unsigned, and neither `apk` nor leanfs takes it without being told to.
 ///
 /// # Errors
-/// [`ApkError::Unpackable`] for a value with a line break or another control character in it, and when writing
-/// fails.
+/// [`ApkError::Unpackable`] for a value with a line break or another control character in it and for an entry
+/// that was read but not understood, and when writing fails.
 pub fn write_index(
     entries: &[IndexEntry],
     description: &str,
@@ -72,6 +72,11 @@ pub fn write_index(
 ) -> Result<(), ApkError> {
     let mut text = String::new();
     for entry in entries {
+        let refuse =
+            |reason| ApkError::Unpackable { path: Quoted::new(entry.full_name()).to_string(), reason };
+        if let Some(reason) = &entry.unusable {
+            return Err(refuse(format!("not all of it was understood: {reason}")));
+        }
         // The fields are lines: a break within a value would be a field of its own.
         let values = [
             &entry.name,
@@ -89,10 +94,7 @@ pub fn write_index(
         if let Some(bad) =
             values.into_iter().cloned().chain(words).find(|value| value.contains(char::is_control))
         {
-            return Err(ApkError::Unpackable {
-                path: Quoted::new(entry.full_name()).to_string(),
-                reason: format!("{} holds a control character", Quoted::new(bad)),
-            });
+            return Err(refuse(format!("{} holds a control character", Quoted::new(bad))));
         }
         text.push_str(&entry.to_string());
         text.push('\n');
