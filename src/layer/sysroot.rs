@@ -17,6 +17,8 @@
 
 mod host;
 mod ld_so_conf;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -250,6 +252,8 @@ impl Filling {
             known => known,
         };
         let mut rejected = Vec::new();
+        // With a merged /usr one file is found in several directories; it is told once.
+        let mut seen = BTreeSet::new();
         for (directory, own) in self.where_to_look(sysroot, one, libc)? {
             let name = match &one.path {
                 Some(path) => String::from_utf8_lossy(path.file_name().unwrap_or_default()).into_owned(),
@@ -258,16 +262,21 @@ impl Filling {
             let Some(file) = sysroot.root.find(&join(&directory, &name))? else { continue };
             let reject = |why| Rejected { path: sysroot.root.show(&directory, &name), why };
             let elf = match judge(&sysroot.root.entry(&file)?, sysroot.arch, libc) {
+                Ok(elf) => match Unfit::too_old(&elf, &one.versions) {
+                    None => Ok(elf),
+                    Some(why) => Err(why),
+                },
+                Err(why) => Err(why),
+            };
+            let elf = match elf {
                 Ok(elf) => elf,
                 Err(why) => {
-                    rejected.push(reject(why));
+                    if seen.insert(file.real) {
+                        rejected.push(reject(why));
+                    }
                     continue;
                 }
             };
-            if let Some(why) = Unfit::too_old(&elf, &one.versions) {
-                rejected.push(reject(why));
-                continue;
-            }
             let place = match &one.path {
                 Some(path) => self.free(path),
                 None => self.place(sysroot.arch, &directory, own, &name, libc, closure)?,

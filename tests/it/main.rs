@@ -2,6 +2,8 @@
 mod kernel;
 mod apk_formats;
 mod fetch;
+mod fetch;
+mod libraries;
 mod otp;
 mod pid1;
 mod release;

@@ -1,0 +1,527 @@
+//! Shared libraries on real files: the host's, with `readelf` and glibc's own loader as oracles, and Alpine's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use leanfs::arch::Arch;
+use leanfs::elf::{ElfFile, Libc, VersionNeed, VersionNeeds, system_directories};
+use leanfs::layer::libraries::{self, MissingLibrary};
+use leanfs::layer::sysroot;
+use leanfs::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath, ValidTree};
+
+const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
+const EPOCH: i64 = 1_700_000_000;
+
+/// A tool or file that isn't here: a visible skip on a laptop, a failure in CI.
+fn skip(what: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{what} is needed in CI");
+    println!("SKIP: {what} is absent");
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).env("LC_ALL", "C").output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The host's Erlang: root directory, and directories of applications by name.
+struct Erlang {
+    root: PathBuf,
+    erts: PathBuf,
+    libraries: BTreeMap<String, PathBuf>,
+}
+
+fn erlang() -> Option<Erlang> {
+    const ASK: &str = "io:format(\"~ts~n~ts~n\", [code:root_dir(), erlang:system_info(version)]), \
+        [io:format(\"~ts ~ts~n\", [A, code:lib_dir(A)]) || A <- [kernel, stdlib, crypto, jiffy], \
+        is_list(code:lib_dir(A))], halt().";
+    if !cfg!(target_arch = "x86_64") {
+        return None;
+    }
+    let text = output("erl", &["-noshell", "-eval", ASK])?;
+    let mut lines = text.lines();
+    let root = PathBuf::from(lines.next()?);
+    let erts = root.join(format!("erts-{}", lines.next()?));
+    let libraries = lines.filter_map(|line| line.split_once(' '));
+    let libraries = libraries.map(|(name, path)| (name.to_owned(), path.into())).collect();
+    erts.join("bin/beam.smp").exists().then_some(Erlang { root, erts, libraries })
+}
+
+fn parse(path: &Path) -> ElfFile {
+    let whole = ElfFile::parse(&fs_err::read(path).expect("readable")).expect("a good ELF file");
+    let parts = ElfFile::read_from(fs_err::File::open(path).expect("readable")).expect("a good ELF file");
+    assert_eq!(whole, parts, "{}", path.display());
+    whole
+}
+
+/// What `readelf` says of a file, in our terms.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    interpreter: Option<String>,
+    soname: Option<String>,
+    needed: Vec<String>,
+    rpath: Option<String>,
+    runpath: Option<String>,
+    needs: Vec<VersionNeeds>,
+    definitions: Vec<String>,
+}
+
+fn readelf(path: &Path) -> Option<Said> {
+    let text = output("readelf", &["-W", "-l", "-d", "-V", path.to_str()?])?;
+    let mut said = Said::default();
+    for line in text.lines() {
+        let after = |mark: &str| line.split_once(mark).map(|(_, rest)| rest.to_owned());
+        let bracketed =
+            |mark: &str| Some(after(mark)?.split_once('[')?.1.trim_end().strip_suffix(']')?.to_owned());
+        let word =
+            |mark: &str| after(mark).and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+        if let Some(rest) = after("[Requesting program interpreter: ") {
+            said.interpreter = Some(rest.trim_end_matches(']').to_owned());
+        } else if let Some(name) = bracketed("(NEEDED)") {
+            said.needed.push(name);
+        } else if let Some(name) = bracketed("(SONAME)") {
+            said.soname = Some(name);
+        } else if let Some(list) = bracketed("(RPATH)") {
+            said.rpath = Some(list);
+        } else if let Some(list) = bracketed("(RUNPATH)") {
+            said.runpath = Some(list);
+        } else if line.contains("  File: ") && line.contains("  Cnt: ") {
+            said.needs.push(VersionNeeds { library: word("  File: ")?, versions: Vec::new() });
+        } else if line.contains("  Flags: ") && line.contains("  Version: ") && line.contains("Name: ") {
+            let weak = after("  Flags: ")?.starts_with("WEAK");
+            said.needs.last_mut()?.versions.push(VersionNeed { name: word("Name: ")?, weak });
+        } else if line.contains(" Rev: ") && !line.contains("Flags: BASE") {
+            said.definitions.push(word("  Name: ")?);
+        }
+    }
+    Some(said)
+}
+
+#[test]
+fn files_of_the_host_are_read_as_readelf_reads_them() {
+    if output("readelf", &["--version"]).is_none() {
+        return skip("readelf");
+    }
+    let mut paths: Vec<PathBuf> = vec!["/bin/sh".into(), std::env::current_exe().expect("this test")];
+    match erlang() {
+        Some(erlang) => {
+            paths.push(erlang.erts.join("bin/beam.smp"));
+            paths.push(erlang.erts.join("bin/erl_child_setup"));
+            paths.push(erlang.libraries["crypto"].join("priv/lib/crypto.so"));
+            paths.extend(erlang.libraries.get("jiffy").map(|jiffy| jiffy.join("priv/jiffy.so")));
+        }
+        None => skip("Erlang"),
+    }
+    // Whatever libraries stand beside the libc.
+    if let Some(libc) = loaded(Path::new("/bin/sh")).get("libc.so.6") {
+        let beside = fs_err::read_dir(libc.parent().expect("a parent")).expect("readable");
+        let mut beside: Vec<PathBuf> = beside.map(|entry| entry.expect("an entry").path()).collect();
+        beside.retain(|path| path.is_file() && path.to_string_lossy().contains(".so."));
+        beside.sort();
+        paths.extend(beside.into_iter().take(60));
+    }
+    for path in paths {
+        let file = parse(&path);
+        let said = readelf(&path).expect("readelf runs");
+        let ours = Said {
+            interpreter: file.interpreter,
+            soname: file.soname,
+            needed: file.needed,
+            rpath: file.rpath,
+            runpath: file.runpath,
+            needs: file.version_needs,
+            definitions: file.version_definitions,
+        };
+        assert_eq!(ours, said, "{}", path.display());
+    }
+}
+
+#[test]
+fn damaged_files_of_the_host_never_panic() {
+    let bytes = fs_err::read("/bin/sh").expect("readable");
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    let mut good = 0;
+    for round in 0..600 {
+        let mut damaged = bytes.clone();
+        // The tables stand at the start; half of the damage is done there.
+        let within = if round % 2 == 0 { damaged.len().min(0x3000) } else { damaged.len() };
+        for _ in 0..=next(8) {
+            damaged[4 + next(within - 4)] = next(256) as u8;
+        }
+        if round % 5 == 0 {
+            damaged.truncate(next(bytes.len()));
+        }
+        good += usize::from(ElfFile::parse(&damaged).is_ok());
+    }
+    assert!(good > 0 && good < 600, "{good} of 600 were still good");
+}
+
+/// What glibc's loader loads for a program of the host: names and paths.
+fn loaded(program: &Path) -> BTreeMap<String, PathBuf> {
+    let text = Command::new(program)
+        .env("LD_TRACE_LOADED_OBJECTS", "1")
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.trim().split_once(" => "))
+        .filter_map(|(name, rest)| Some((name.to_owned(), rest.split_once(" (")?.0.into())))
+        .collect()
+}
+
+fn path(at: &Path) -> TreePath {
+    TreePath::parse(at.to_str().expect("a path of text").as_bytes()).expect("a good path")
+}
+
+fn put(tree: &mut Tree, at: &Path, from: &Path) {
+    let length = fs_err::metadata(from).expect("it is there").len();
+    let node = Node::file(
+        Content::from_path(from, length),
+        Metadata { mtime: EPOCH, ..Metadata::PROGRAM },
+        Origin::new(LayerKind::Release, "host"),
+    );
+    tree.insert_with_parents(path(at), node);
+}
+
+/// The host's emulator with the applications that a small program needs, without libraries.
+fn emulator(erlang: &Erlang) -> Tree {
+    let mut tree = Tree::new();
+    for name in ["beam.smp", "erl_child_setup", "inet_gethost"] {
+        let program = erlang.erts.join("bin").join(name);
+        put(&mut tree, &program, &program);
+    }
+    let boot = erlang.root.join("bin/start_clean.boot");
+    put(&mut tree, &boot, &boot);
+    for directory in erlang.libraries.values() {
+        for below in ["ebin", "priv", "priv/lib"] {
+            let Ok(entries) = fs_err::read_dir(directory.join(below)) else { continue };
+            for file in entries.map(|entry| entry.expect("an entry").path()).filter(|file| file.is_file()) {
+                put(&mut tree, &file, &file);
+            }
+        }
+    }
+    tree
+}
+
+fn closed(tree: &Tree) -> libraries::Closure {
+    libraries::close(tree, Arch::X86_64).expect("everything can be read")
+}
+
+#[test]
+fn the_sysroot_gives_what_the_loader_of_the_host_would() {
+    let Some(erlang) = erlang() else { return skip("Erlang") };
+    let mut tree = emulator(&erlang);
+    let closure = closed(&tree);
+    assert_eq!(closure.problems, []);
+    assert_eq!(closure.libcs(), BTreeSet::from([Libc::Glibc]));
+    let missing = closure.missing;
+    let added =
+        sysroot::add(&mut tree, Path::new("/"), &missing, Arch::X86_64, EPOCH).expect("the host serves");
+    closed(&tree).check().expect("complete");
+
+    let mut expected = loaded(&erlang.erts.join("bin/beam.smp"));
+    for plugin in ["crypto", "jiffy"] {
+        let Some(directory) = erlang.libraries.get(plugin) else { continue };
+        for below in ["priv/lib/crypto.so", "priv/jiffy.so"] {
+            let plugin = directory.join(below);
+            if plugin.exists() {
+                let needed = output("ldd", &[plugin.to_str().expect("text")]).unwrap_or_default();
+                let lines = needed.lines().filter_map(|line| line.trim().split_once(" => "));
+                expected.extend(
+                    lines.filter_map(|(name, rest)| Some((name.to_owned(), rest.split_once(" (")?.0.into()))),
+                );
+            }
+        }
+    }
+    let real = |path: &Path| fs_err::canonicalize(path).expect("it is there");
+    let expected: BTreeSet<(String, PathBuf)> =
+        expected.into_iter().map(|(name, path)| (name, real(&path))).collect();
+    let ours: BTreeSet<(String, PathBuf)> = added
+        .iter()
+        .filter(|one| !one.name.starts_with('/'))
+        .map(|one| (one.name.clone(), one.source.clone()))
+        .collect();
+    assert_eq!(ours, expected);
+
+    let loader = added.iter().find(|one| one.name.starts_with('/')).expect("a loader");
+    assert_eq!(loader.name, loader.path.to_string());
+    let directories = system_directories(&fs_err::read(&loader.source).expect("readable")).expect("found");
+    for one in added.iter().filter(|one| !one.name.starts_with('/')) {
+        let directory = one.path.parent().expect("a directory").to_string();
+        assert!(directories.contains(&directory), "{} is in none of {directories:?}", one.path);
+    }
+    let version = sysroot::glibc(Path::new("/"), Arch::X86_64).expect("readable").expect("a glibc");
+    let host = output("ldd", &["--version"]).unwrap_or_default();
+    assert!(host.lines().next().unwrap_or_default().ends_with(&version), "{version}: {host}");
+}
+
+/// Writes a tree to a directory.
+fn write(tree: &ValidTree, directory: &Path) {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    for (path, node) in tree.iter() {
+        let at = directory.join(path.to_string().trim_start_matches('/'));
+        match &node.kind {
+            NodeKind::Directory => fs_err::create_dir_all(&at).expect("a directory"),
+            NodeKind::File(content) => {
+                fs_err::write(&at, content.read(1 << 30).expect("readable")).expect("written");
+                let mode = std::fs::Permissions::from_mode(node.metadata.mode);
+                fs_err::set_permissions(&at, mode).expect("a mode");
+            }
+            NodeKind::Symlink(target) => {
+                symlink(String::from_utf8_lossy(target).as_ref(), &at).expect("a link");
+            }
+            NodeKind::Hardlink(target) => {
+                let target = directory.join(target.to_string().trim_start_matches('/'));
+                fs_err::hard_link(target, &at).expect("a hardlink");
+            }
+            other => panic!("{} has no place here", other.name()),
+        }
+    }
+}
+
+/// Runs a command to its end, or kills it after a minute (the emulator spins for ever without `/dev/null`).
+fn run(command: &mut Command) -> (bool, String) {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let end = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        match child.try_wait().expect("it can be waited for") {
+            Some(status) => break status.success(),
+            None if Instant::now() > end => {
+                child.kill().expect("it can be killed");
+                child.wait().expect("it ends");
+                break false;
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let mut text = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut text).expect("text");
+    child.stderr.take().expect("piped").read_to_string(&mut text).expect("text");
+    (status, text)
+}
+
+/// Loads the NIFs, and shows which libraries are in memory.
+fn program(erlang: &Erlang) -> String {
+    let jiffy = match erlang.libraries.contains_key("jiffy") {
+        true => "io:format(\"json ~ts~n\", [jiffy:encode([1, true])]), ",
+        false => "",
+    };
+    format!(
+        "io:format(\"hash ~w~n\", [byte_size(crypto:hash(sha256, <<>>))]), {jiffy}\
+         case file:open(\"/proc/self/maps\", [read, raw, binary]) of {{ok, F}} -> {{ok, B}} = file:read(F, 1000000), \
+         io:put_chars(B); _ -> ok end, erlang:halt(0)."
+    )
+}
+
+fn arguments(erlang: &Erlang, root: &Path) -> Vec<String> {
+    let inside =
+        |path: &Path| format!("{}{}", root.display().to_string().trim_end_matches('/'), path.display());
+    let mut arguments = vec![
+        "--".to_owned(),
+        "-root".to_owned(),
+        inside(&erlang.root),
+        "-bindir".to_owned(),
+        inside(&erlang.erts.join("bin")),
+        "--".to_owned(),
+        "-noshell".to_owned(),
+        "-boot".to_owned(),
+        inside(&erlang.root.join("bin/start_clean")),
+    ];
+    for directory in erlang.libraries.values() {
+        arguments.extend(["-pa".to_owned(), inside(&directory.join("ebin"))]);
+    }
+    arguments.extend(["-eval".to_owned(), program(erlang)]);
+    arguments
+}
+
+#[test]
+fn an_emulator_runs_on_what_the_sysroot_gave() {
+    let Some(erlang) = erlang() else { return skip("Erlang") };
+    let mut tree = emulator(&erlang);
+    let missing = closed(&tree).missing;
+    let added =
+        sysroot::add(&mut tree, Path::new("/"), &missing, Arch::X86_64, EPOCH).expect("the host serves");
+    let tree = tree.validate().expect("a good tree");
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = fs_err::canonicalize(directory.path()).expect("its path");
+    write(&tree, &root);
+    let inside = |path: &str| root.join(path.trim_start_matches('/'));
+
+    // Without privileges: the copied loader, with the directories that it would look into by itself.
+    let loader = added.iter().find(|one| one.name.starts_with('/')).expect("a loader");
+    let mut list: Vec<String> = added
+        .iter()
+        .filter(|one| !one.name.starts_with('/'))
+        .map(|one| inside(&one.path.parent().expect("a directory").to_string()).display().to_string())
+        .collect();
+    list.sort();
+    list.dedup();
+    let beam = erlang.erts.join("bin/beam.smp");
+    let (good, text) = run(Command::new(inside(&loader.path.to_string()))
+        .args(["--inhibit-cache", "--library-path", &list.join(":")])
+        .arg(inside(&beam.display().to_string()))
+        .args(arguments(&erlang, &root))
+        .env_clear()
+        .env("ERL_CRASH_DUMP_SECONDS", "0")
+        .env("BINDIR", inside(&erlang.erts.join("bin").display().to_string())));
+    assert!(good && text.contains("hash 32\n"), "{text}");
+    assert!(!erlang.libraries.contains_key("jiffy") || text.contains("json [1,true]\n"), "{text}");
+    let outside: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.find('/').map(|at| &line[at..]))
+        // OpenSSL's provider of old ciphers is loaded by its absolute path, if it is there.
+        .filter(|mapped| !mapped.contains("/ossl-modules/"))
+        .filter(|mapped| mapped.contains(".so") && !mapped.starts_with(root.to_str().expect("text")))
+        .collect();
+    assert_eq!(outside, [""; 0], "libraries of the host were loaded");
+
+    // With them: nothing else is there at all.
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIP: only root can chroot");
+        return;
+    }
+    fs_err::create_dir_all(inside("dev")).expect("a directory");
+    let null = Command::new("mknod").arg(inside("dev/null")).args(["c", "1", "3"]).status();
+    if !null.is_ok_and(|status| status.success()) {
+        println!("SKIP: no device can be made here");
+        return;
+    }
+    let (good, text) = run(Command::new("chroot")
+        .arg(&root)
+        .arg(&beam)
+        .args(arguments(&erlang, Path::new("/")))
+        .env_clear()
+        .env("ERL_CRASH_DUMP_SECONDS", "0")
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("BINDIR", erlang.erts.join("bin")));
+    assert!(good && text.contains("hash 32\n"), "{text}");
+}
+
+/// The files of a gzipped tarball, or of an `.apk`, which is several of them in one.
+fn unpack(tree: &mut Tree, archive: &Path, below: &str, layer: LayerKind) {
+    let file = fs_err::File::open(archive).expect("readable");
+    let mut tar = tar::Archive::new(flate2::read::MultiGzDecoder::new(std::io::BufReader::new(file)));
+    tar.set_ignore_zeros(true);
+    for entry in tar.entries().expect("a tarball") {
+        let mut entry = entry.expect("an entry");
+        let origin = Origin::new(layer, archive.file_name().expect("a name").to_string_lossy().as_ref());
+        let name = entry.path().expect("a path").to_string_lossy().into_owned();
+        if name.starts_with('.') && !name.starts_with("./") {
+            continue;
+        }
+        let at: TreePath = format!("{below}/{name}").parse().expect("a good path");
+        let node = match entry.header().entry_type() {
+            tar::EntryType::Directory => Node::directory(Metadata::DIRECTORY, origin),
+            tar::EntryType::Symlink => {
+                Node::symlink(entry.link_name_bytes().expect("a target").into_owned(), origin)
+            }
+            tar::EntryType::Regular => {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).expect("readable");
+                Node::file(Content::from_bytes(bytes), Metadata::FILE, origin)
+            }
+            _ => continue,
+        };
+        tree.insert_with_parents(at, node);
+    }
+}
+
+fn package(tree: &mut Tree, repository: &str, name: &str) {
+    let directory = Path::new(SHARED).join("mirror/v3.23").join(repository).join("x86_64");
+    let archive = fs_err::read_dir(directory)
+        .expect("a repository")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| {
+            let file = path.file_name().expect("a name").to_string_lossy();
+            file.strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('-'))
+                .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        })
+        .expect("the package is there");
+    unpack(tree, &archive, "", LayerKind::Package);
+}
+
+fn provides(missing: &[MissingLibrary]) -> Vec<String> {
+    missing.iter().map(MissingLibrary::provide).collect()
+}
+
+#[test]
+fn releases_for_musl_ask_for_what_alpine_has() {
+    if !Path::new(SHARED).exists() {
+        println!("SKIP: ../shared is absent");
+        return;
+    }
+    let mut tree = Tree::new();
+    let release = Path::new(SHARED).join("releases/hello-otp27-musl-erts.tar.gz");
+    unpack(&mut tree, &release, "app", LayerKind::Release);
+    let closure = closed(&tree);
+    assert_eq!(closure.problems, []);
+    assert_eq!(
+        provides(&closure.missing),
+        ["so:libc.musl-x86_64.so.1", "so:libncursesw.so.6", "so:libz.so.1"]
+    );
+    for name in ["musl", "libncursesw", "zlib", "busybox"] {
+        package(&mut tree, "main", name);
+    }
+    closed(&tree).check().expect("complete");
+}
+
+#[test]
+fn packages_of_erlang_ask_for_what_their_maker_found() {
+    if !Path::new(SHARED).exists() {
+        println!("SKIP: ../shared is absent");
+        return;
+    }
+    // `.PKGINFO` of erlang27: `depend = so:…` for these four.
+    let mut tree = Tree::new();
+    package(&mut tree, "community", "erlang27");
+    let closure = closed(&tree);
+    assert_eq!(closure.problems, []);
+    assert_eq!(
+        provides(&closure.missing),
+        ["so:libc.musl-x86_64.so.1", "so:libcrypto.so.3", "so:libncursesw.so.6", "so:libz.so.1"]
+    );
+    assert!(closure.missing.iter().all(|missing| missing.libc == Libc::Musl));
+    for name in ["musl", "libncursesw", "zlib", "libcrypto3"] {
+        package(&mut tree, "main", name);
+    }
+    let closure = closed(&tree);
+    closure.check().expect("complete");
+    let crypto = closure.libcs.keys().find(|path| path.file_name() == Some(b"crypto.so")).expect("the NIF");
+    let needs: Vec<String> = closure.needs(crypto).iter().map(ToString::to_string).collect();
+    assert!(needs.iter().any(|path| path.ends_with("/libcrypto.so.3")), "{needs:?}");
+}
+
+#[test]
+fn a_glibc_emulator_stands_beside_packages_for_musl() {
+    let Some(erlang) = erlang() else { return skip("Erlang") };
+    if !Path::new(SHARED).exists() {
+        println!("SKIP: ../shared is absent");
+        return;
+    }
+    let mut tree = emulator(&erlang);
+    for name in ["musl", "libncursesw", "zlib", "libcrypto3", "busybox"] {
+        package(&mut tree, "main", name);
+    }
+    let missing = closed(&tree).missing;
+    let added =
+        sysroot::add(&mut tree, Path::new("/"), &missing, Arch::X86_64, EPOCH).expect("the host serves");
+    assert!(added.iter().any(|one| one.name == "libz.so.1"), "musl's zlib is no zlib for glibc");
+    let closure = closed(&tree);
+    closure.check().expect("complete");
+    assert_eq!(closure.libcs(), BTreeSet::from([Libc::Musl, Libc::Glibc]));
+    tree.validate().expect("a good tree");
+}
