@@ -9,8 +9,9 @@
 //! `ld.so.cache`) wouldn't look there, into the first of its own directories. Loaders stand at their exact
 //! path.
 //!
-//! glibc before 2.34 loads the name services of `/etc/hosts` and DNS by name at run time; they come along.
-//! Variants for newer processors (`glibc-hwcaps/`) are never taken: the machine that runs is another one.
+//! Two things are loaded by name at run time and come along: the name services of `/etc/hosts` and DNS by
+//! glibc before 2.34, and OpenSSL's provider of old ciphers by Erlang's `crypto` (which starts without it, but
+//! then has no DES, RC4 or Blowfish). Variants for newer processors (`glibc-hwcaps/`) are never taken: the machine that runs is another one.
 //!
 //! Invariant: either everything that was asked for is added and the closure of it holds, or the tree is as it
 //! was.
@@ -39,6 +40,12 @@ const GLIBC: &str = "libc.so.6";
 const NAME_SERVICES_BUILT_IN: [u32; 2] = [2, 34];
 /// What older ones load by name for `/etc/hosts` and DNS.
 const NAME_SERVICES: [&str; 2] = ["libnss_files.so.2", "libnss_dns.so.2"];
+/// Erlang's NIF over OpenSSL, which asks for the provider that isn't built in.
+const CRYPTO: &[u8] = b"crypto.so";
+/// OpenSSL's library of algorithms, up to its major version.
+const LIBCRYPTO: &str = "libcrypto.so.";
+/// The provider.
+const LEGACY: &str = "legacy.so";
 /// Chains of libraries that need libraries end long before.
 const MOST_ROUNDS: usize = 64;
 
@@ -295,6 +302,12 @@ impl Filling {
             {
                 self.name_services(sysroot, &directory, &place)?;
             }
+            if name.starts_with(LIBCRYPTO)
+                && one.needed_by_all.iter().any(|by| by.file_name() == Some(CRYPTO))
+                && let Some(modules) = provider_directory(&sysroot.root.read(&file)?)
+            {
+                self.beside(sysroot, modules.as_bytes(), LEGACY, libc, &place)?;
+            }
             return Ok(Ok(()));
         }
         Ok(Err(rejected))
@@ -440,14 +453,26 @@ impl Filling {
         libc: &TreePath,
     ) -> Result<(), LibraryError> {
         for name in NAME_SERVICES {
-            let beside = libc.parent().unwrap_or_default().join(name);
-            if let Some(file) = sysroot.root.find(&join(directory, name))?
-                && judge(&sysroot.root.entry(&file)?, sysroot.arch, Libc::Glibc).is_ok()
-                && let Ok(beside) = beside
-                && let Ok(place) = self.free(&beside)
-            {
-                self.insert(&file, directory, place, name.to_owned(), Libc::Glibc, libc.clone());
-            }
+            self.beside(sysroot, directory, name, Libc::Glibc, libc)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what `needed_by` loads by name from a directory, under the same path, if it is there and serves.
+    fn beside(
+        &mut self,
+        sysroot: &Sysroot,
+        directory: &[u8],
+        name: &str,
+        libc: Libc,
+        needed_by: &TreePath,
+    ) -> Result<(), LibraryError> {
+        if let Some(file) = sysroot.root.find(&join(directory, name))?
+            && judge(&sysroot.root.entry(&file)?, sysroot.arch, libc).is_ok()
+            && let Ok(path) = TreePath::parse(&join(directory, name))
+            && let Ok(place) = self.free(&path)
+        {
+            self.insert(&file, directory, place, name.to_owned(), libc, needed_by.clone());
         }
         Ok(())
     }
@@ -486,4 +511,16 @@ impl Filling {
         }
         Ok(problems)
     }
+}
+
+/// Where a `libcrypto` looks for its providers: it holds what `openssl version -m` prints,
+/// `MODULESDIR: "/usr/lib/x86_64-linux-gnu/ossl-modules"`.
+fn provider_directory(libcrypto: &[u8]) -> Option<String> {
+    const MARK: &[u8] = b"\0MODULESDIR: \"";
+    const MOST_BYTES: usize = 4096;
+    let start = libcrypto.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+    let rest = &libcrypto[start..];
+    let end = rest.iter().take(MOST_BYTES).position(|&byte| byte == b'"')?;
+    let text = std::str::from_utf8(&rest[..end]).ok()?;
+    (text.starts_with('/') && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }

@@ -244,6 +244,8 @@ fn the_sysroot_gives_what_the_loader_of_the_host_would() {
     let real = |path: &Path| fs_err::canonicalize(path).expect("it is there");
     let expected: BTreeSet<(String, PathBuf)> =
         expected.into_iter().map(|(name, path)| (name, real(&path))).collect();
+    let (by_name, added): (Vec<_>, Vec<_>) = added.into_iter().partition(|one| one.name == "legacy.so");
+    assert!(by_name.iter().all(|one| one.path.to_string().contains("/ossl-modules/")), "{by_name:?}");
     let ours: BTreeSet<(String, PathBuf)> = added
         .iter()
         .filter(|one| !one.name.starts_with('/'))
@@ -320,7 +322,9 @@ fn program(erlang: &Erlang) -> String {
         false => "",
     };
     format!(
-        "io:format(\"hash ~w~n\", [byte_size(crypto:hash(sha256, <<>>))]), {jiffy}\
+        "io:format(\"hash ~w~n\", [byte_size(crypto:hash(sha256, <<>>))]), \
+         io:format(\"old ~w~n\", [lists:member(blowfish_cbc, proplists:get_value(ciphers, crypto:supports()))]), \
+         {jiffy}\
          case file:open(\"/proc/self/maps\", [read, raw, binary]) of {{ok, F}} -> {{ok, B}} = file:read(F, 1000000), \
          io:put_chars(B); _ -> ok end, erlang:halt(0)."
     )
@@ -382,7 +386,7 @@ fn an_emulator_runs_on_what_the_sysroot_gave() {
     let outside: Vec<&str> = text
         .lines()
         .filter_map(|line| line.find('/').map(|at| &line[at..]))
-        // OpenSSL's provider of old ciphers is loaded by its absolute path, if it is there.
+        // OpenSSL loads its provider of old ciphers by the absolute path that it was built with.
         .filter(|mapped| !mapped.contains("/ossl-modules/"))
         .filter(|mapped| mapped.contains(".so") && !mapped.starts_with(root.to_str().expect("text")))
         .collect();
@@ -399,6 +403,7 @@ fn an_emulator_runs_on_what_the_sysroot_gave() {
         println!("SKIP: no device can be made here");
         return;
     }
+    let with_old_ciphers = text.contains("old true\n");
     let (good, text) = run(Command::new("chroot")
         .arg(&root)
         .arg(&beam)
@@ -408,6 +413,7 @@ fn an_emulator_runs_on_what_the_sysroot_gave() {
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("BINDIR", erlang.erts.join("bin")));
     assert!(good && text.contains("hash 32\n"), "{text}");
+    assert_eq!(text.contains("old true\n"), with_old_ciphers, "{text}");
 }
 
 /// The files of a gzipped tarball, or of an `.apk`, which is several of them in one.

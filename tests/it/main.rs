@@ -3,6 +3,7 @@ mod kernel;
 mod apk_formats;
 mod fetch;
 mod fetch;
+mod kernel;
 mod libraries;
 mod otp;
 mod pid1;

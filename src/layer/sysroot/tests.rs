@@ -283,6 +283,29 @@ fn old_glibcs_bring_their_name_services() {
 }
 
 #[test]
+fn erlangs_crypto_brings_the_provider_of_old_ciphers() {
+    let root = debian(&["GLIBC_2.2.5", "GLIBC_2.34"]);
+    let libcrypto = Sample {
+        rest: b"x\0MODULESDIR: \"/usr/lib/x86_64-linux-gnu/ossl-modules\"\0".to_vec(),
+        ..library("libcrypto.so.3")
+    };
+    write(root.path(), "usr/lib/x86_64-linux-gnu/libcrypto.so.3", &libcrypto.bytes());
+    let provider = library("").needs(&["libcrypto.so.3"]);
+    write(root.path(), "usr/lib/x86_64-linux-gnu/ossl-modules/legacy.so", &provider.bytes());
+    for (nif, expected) in [("app/lib/crypto-5/priv/lib/crypto.so", true), ("app/lib/x/priv/x.so", false)] {
+        let mut tree = release(&beam(&[]));
+        put(&mut tree, nif, &provider);
+        let added = fill(&mut tree, root.path()).expect("it serves");
+        let legacy = path("usr/lib/x86_64-linux-gnu/ossl-modules/legacy.so");
+        assert_eq!(added.iter().any(|one| one.path == legacy), expected, "{nif}");
+        close(&tree, Arch::X86_64).expect("readable").check().expect("complete");
+    }
+    for bad in [&b""[..], b"\0MODULESDIR: \"", b"\0MODULESDIR: \"x\"", b"\0MODULESDIR: \"/\x1b\""] {
+        assert_eq!(provider_directory(bad), None);
+    }
+}
+
+#[test]
 fn loader_and_libc_are_of_one_build() {
     let root = debian(&["GLIBC_2.2.5", "GLIBC_2.34"]);
     let mut tree = release(&beam(&[]));
