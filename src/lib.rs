@@ -8,6 +8,7 @@
 pub mod apk;
 pub mod arch;
 pub mod archive;
+pub mod assemble;
 pub mod beam;
 pub mod elf;
 pub mod fetch;
@@ -20,3 +21,5 @@ pub mod report;
 pub mod resolve;
 pub mod tree;
 pub mod vm;
+
+pub use assemble::{AssembleError, assemble};

@@ -141,6 +141,7 @@ mod tests {
             helpers: vec![(path("bin/epmd"), vec![b"epmd".to_vec(), b"-daemon".to_vec()])],
             needs_shell: None,
             notes: Vec::new(),
+            ..StartPlan::default()
         };
         let mut run = RunSettings::default();
         run.hostname = "web.local".to_owned();

@@ -181,12 +181,8 @@ fn plan(arguments: &[&str]) -> StartPlan {
     StartPlan {
         program: path("bin/busybox"),
         arguments: shell(arguments),
-        env: Vec::new(),
-        copies: Vec::new(),
         directory: path("app"),
-        helpers: Vec::new(),
-        needs_shell: None,
-        notes: Vec::new(),
+        ..StartPlan::default()
     }
 }
 

@@ -1,0 +1,282 @@
+//! The pipeline, from a [`Recipe`] to images, kernel and manifest. The only place that knows every stage.
+
+mod error;
+mod kernel;
+mod manifest;
+mod otp;
+mod packages;
+mod tree;
+mod world;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+pub use error::{AssembleError, FailureKind};
+
+use self::kernel::ImageKernel;
+use self::packages::{Packages, UsedPackage};
+use self::tree::Draft;
+use self::world::World;
+use crate::elf::Libc;
+use crate::fetch::{FetchSettings, Fetcher, load_keys};
+use crate::image::compress::Compressor;
+use crate::image::output::{OutputDirectory, Written};
+use crate::image::{ImageError, cpio};
+use crate::layer::libraries::{self, Closure, MissingLibrary};
+use crate::layer::release::Release;
+use crate::layer::script::PackageScript;
+use crate::layer::sysroot;
+use crate::prune::Removal;
+use crate::recipe::{ImageFormat, ImageSpec, Recipe};
+use crate::report::manifest::{LeftOut, Manifest};
+use crate::report::{Event, Reporter, Stage};
+use crate::tree::{Content, Tree, ValidTree};
+
+/// The name of the manifest in the output directory.
+pub const MANIFEST: &str = "manifest.json";
+/// The name of the kernel in the output directory.
+pub const KERNEL: &str = "kernel";
+
+/// Assembles what `recipe` says and writes it to [`Recipe::output`]: the images, the kernel beside them, and
+/// `manifest.json`, which is also the result.
+///
+/// No other program is started, nothing outside of the output and cache directories is written, and a run that
+/// fails (or is killed) leaves what was there before.
+///
+/// # Errors
+/// [`AssembleError`]; its [`kind`](AssembleError::kind) says whose fault it is, its
+/// [`hint`](AssembleError::hint) what to do.
+///
+/// ```no_run
+/// use leanfs::{arch::Arch, recipe::Recipe, report::Silent};
+///
+/// let recipe = Recipe::new("_build/prod/rel/hello", Arch::X86_64, "leanfs", "/var/cache/leanfs");
+/// let manifest = leanfs::assemble(&recipe, &Silent)?;
+/// for output in &manifest.outputs {
+///     println!("{}: {} bytes", output.name, output.size);
+/// }
+/// # Ok::<(), leanfs::AssembleError>(())
+/// ```
+pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, AssembleError> {
+    let mut output = OutputDirectory::open(&recipe.output)?;
+    let assembly = Assembly::new(recipe, reporter)?;
+    let image = assembly.run()?;
+
+    reporter.report(Event::Stage { stage: Stage::Image });
+    let mut outputs = Vec::new();
+    for spec in &recipe.images {
+        for loss in losses(&image.tree, spec) {
+            assembly.notes.warn(loss);
+        }
+        let written = write_image(&mut output, &image, spec, recipe.jobs)?;
+        reporter.report(Event::ImageWritten { name: written.name.clone(), size: written.size });
+        outputs.push((format_name(spec.format), written));
+    }
+    if let Some(kernel) = &image.kernel {
+        let written = output.file(KERNEL, |file| copy(&kernel.image, file))?;
+        reporter.report(Event::ImageWritten { name: written.name.clone(), size: written.size });
+        outputs.push(("kernel", written));
+    }
+    let manifest = manifest::make(recipe, &image, &outputs, assembly.notes.all());
+    let text =
+        serde_json::to_string_pretty(&manifest).map_err(|error| AssembleError::Bug(error.to_string()))?;
+    output.file(MANIFEST, |file| writeln!(file, "{text}").map_err(ImageError::Write))?;
+    let stale = manifest::stale_outputs(&recipe.output, &manifest);
+    output.commit(&stale)?;
+    Ok(manifest)
+}
+
+/// What stays the same while the tree is made, again and again, until nothing is missing.
+struct Assembly<'a> {
+    recipe: &'a Recipe,
+    reporter: &'a dyn Reporter,
+    fetcher: Fetcher<'a>,
+    spool_directory: PathBuf,
+    notes: Notes<'a>,
+}
+
+/// Everything that the outputs are made from.
+struct Image {
+    tree: ValidTree,
+    release: Release,
+    otp_source: &'static str,
+    kernel: Option<ImageKernel>,
+    packages: Vec<UsedPackage>,
+    left_out: Vec<LeftOut>,
+    unknown_scripts: Vec<PackageScript>,
+    removals: Vec<Removal>,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(recipe: &'a Recipe, reporter: &'a dyn Reporter) -> Result<Self, AssembleError> {
+        let mut settings = FetchSettings::new(&recipe.cache);
+        settings.offline = recipe.offline;
+        settings.jobs = recipe.jobs;
+        settings.keys = load_keys(&recipe.keys)?;
+        settings.allow_untrusted = recipe.allow_untrusted;
+        settings.ca_file = recipe.ca_file.clone();
+        settings.proxy = recipe.proxy.clone();
+        let fetcher = Fetcher::new(settings, reporter)?;
+        let spool_directory = fetcher.temporary_directory();
+        Ok(Self {
+            recipe,
+            reporter,
+            fetcher,
+            spool_directory,
+            notes: Notes { reporter, all: Mutex::default() },
+        })
+    }
+
+    fn run(&self) -> Result<Image, AssembleError> {
+        let recipe = self.recipe;
+        self.reporter.report(Event::Stage { stage: Stage::Release });
+        let release = Release::open(&recipe.release, &self.spool_directory, recipe.source_date_epoch)?;
+        for note in &release.notes {
+            self.notes.note(note.clone());
+        }
+        let otp = self.otp_choice(&release)?;
+
+        self.reporter.report(Event::Stage { stage: Stage::Resolve });
+        let packages = Packages::new(self);
+        let mut world = World::new(self, &release, &otp, &packages)?;
+        let kernel = kernel::select(self, &packages)?;
+        loop {
+            let shell = world.shell.is_some();
+            let selection = packages.select(&world.wanted, shell)?;
+            let draft = self.draft(&release, &otp, &selection, kernel.as_ref())?;
+            if world.widen(&draft, &packages)? {
+                continue;
+            }
+            for note in &draft.start.notes {
+                self.notes.note(note.clone());
+            }
+            if let Some(reason) = &world.shell {
+                self.notes.note(format!("a shell (busybox) is in the image: {reason}"));
+            }
+            for used in &selection.packages {
+                self.reporter.report(Event::PackageSelected {
+                    name: used.apk.entry().name.clone(),
+                    version: used.apk.entry().version.clone(),
+                    wanted_by: used.wanted_by.clone(),
+                });
+            }
+            let Draft { mut tree, removals, scripts, closure, .. } = draft;
+            self.libraries_from_sysroot(&mut tree, &closure)?;
+            for note in scripts.notes {
+                self.notes.note(note);
+            }
+            for script in &scripts.unknown {
+                self.notes.warn(format!(
+                    "the {} script of {}-{} is not known to leanfs and has not been run",
+                    script.kind, script.package, script.version
+                ));
+            }
+            return Ok(Image {
+                tree: tree.validate()?,
+                release,
+                otp_source: otp.name(),
+                kernel,
+                packages: selection.packages,
+                left_out: selection.left_out,
+                unknown_scripts: scripts.unknown,
+                removals,
+            });
+        }
+    }
+
+    /// Adds what programs of glibc lack from the sysroot, and checks that nothing is missing any more.
+    fn libraries_from_sysroot(&self, tree: &mut Tree, closure: &Closure) -> Result<(), AssembleError> {
+        let glibc: Vec<MissingLibrary> =
+            closure.missing.iter().filter(|library| library.libc == Libc::Glibc).cloned().collect();
+        if glibc.is_empty() {
+            return Ok(closure.check()?);
+        }
+        let root = self.recipe.sysroot.clone().unwrap_or_else(|| PathBuf::from("/"));
+        let added = sysroot::add(tree, &root, &glibc, self.recipe.arch, self.recipe.source_date_epoch)?;
+        self.notes.note(format!(
+            "{} shared libraries for glibc come from {}",
+            added.len(),
+            match &self.recipe.sysroot {
+                Some(root) => format!("the sysroot {}", root.display()),
+                None => "this machine".to_owned(),
+            }
+        ));
+        Ok(libraries::close(tree, self.recipe.arch)?.check()?)
+    }
+}
+
+fn format_name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Initramfs => "initramfs",
+    }
+}
+
+fn losses(tree: &ValidTree, spec: &ImageSpec) -> Vec<String> {
+    match spec.format {
+        ImageFormat::Initramfs => cpio::losses(tree),
+    }
+}
+
+fn write_image(
+    output: &mut OutputDirectory,
+    image: &Image,
+    spec: &ImageSpec,
+    jobs: usize,
+) -> Result<Written, AssembleError> {
+    let features = image.kernel.as_ref().map(|kernel| kernel.decompressor).unwrap_or_default();
+    if let Some(kernel) = &image.kernel {
+        kernel.check_compression(spec.compression)?;
+    }
+    let name = match spec.format {
+        ImageFormat::Initramfs => format!("initramfs.cpio{}", spec.compression.suffix()),
+    };
+    let written = output.file(&name, |file| {
+        let mut compressor = Compressor::new(file, spec.compression, features, jobs)?;
+        match spec.format {
+            ImageFormat::Initramfs => cpio::write(&image.tree, &mut compressor)?,
+        }
+        compressor.finish().map_err(ImageError::Write)?;
+        Ok(())
+    })?;
+    Ok(written)
+}
+
+fn copy(content: &Content, file: &mut dyn Write) -> Result<(), ImageError> {
+    let mut reader = content.reader().map_err(ImageError::Write)?;
+    std::io::copy(&mut reader, file).map_err(ImageError::Write)?;
+    Ok(())
+}
+
+/// What the user is told beside the result: each thing once, as an event and in the manifest.
+struct Notes<'a> {
+    reporter: &'a dyn Reporter,
+    all: Mutex<Vec<String>>,
+}
+
+impl Notes<'_> {
+    fn note(&self, text: String) {
+        if self.is_new(&text) {
+            self.reporter.report(Event::Note { text });
+        }
+    }
+
+    fn warn(&self, text: String) {
+        if self.is_new(&text) {
+            self.reporter.report(Event::Warning { text });
+        }
+    }
+
+    fn is_new(&self, text: &str) -> bool {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = !all.iter().any(|there| there == text);
+        if new {
+            all.push(text.to_owned());
+        }
+        new
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,180 @@
+//! What can go wrong while an image is assembled.
+
+use std::path::PathBuf;
+
+use crate::fetch::{FetchError, FetchErrorKind};
+use crate::image::ImageError;
+use crate::kernel::KernelError;
+use crate::layer::libraries::LibraryError;
+use crate::layer::merge::MergeError;
+use crate::layer::otp::OtpError;
+use crate::layer::overlay::OverlayError;
+use crate::layer::release::ReleaseError;
+use crate::layer::start::StartError;
+use crate::resolve::ResolveError;
+use crate::tree::TreeError;
+
+/// A request that could not be met; each variant is the stage that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AssembleError {
+    /// The release can't be read, or is none.
+    #[error("the release can't be used")]
+    Release(#[from] ReleaseError),
+    /// No Erlang/OTP that fits the release.
+    #[error("Erlang/OTP does not fit the release")]
+    Otp(#[from] OtpError),
+    /// No package brings Erlang/OTP.
+    #[error("no package in {repositories} brings Erlang/OTP {otp}: looked for {}", .candidates.join(", "))]
+    NoOtpPackage {
+        /// The version of OTP that the release was made with.
+        otp: String,
+        /// The names that were looked for.
+        candidates: Vec<String>,
+        /// Where.
+        repositories: String,
+    },
+    /// The release's modules can't be read.
+    #[error("the release can't be read")]
+    ReadRelease(#[source] std::io::Error),
+    /// A tarball can't be read.
+    #[error("{} can't be read", .path.display())]
+    Tarball {
+        /// The tarball.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A tarball is not the one that was meant.
+    #[error("{}: its SHA-256 is {found}, where {expected} is expected", .path.display())]
+    TarballHash {
+        /// The tarball.
+        path: PathBuf,
+        /// What it must be; lower-case hexadecimal.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A package name or constraint that is none.
+    #[error("{text:?} is no package that can be asked for")]
+    Package {
+        /// What was asked for.
+        text: String,
+        /// What is wrong with it.
+        #[source]
+        source: crate::apk::ApkError,
+    },
+    /// Packages can't be selected.
+    #[error("no set of packages satisfies what is needed")]
+    Resolve(#[from] ResolveError),
+    /// Indexes, packages or tarballs can't be had, or not be verified.
+    #[error("what the image needs can't be fetched")]
+    Fetch(#[from] FetchError),
+    /// Two layers claim one path.
+    #[error("the layers of the image contradict each other")]
+    Merge(#[from] MergeError),
+    /// Shared libraries are missing, or don't fit.
+    #[error("shared libraries don't fit")]
+    Libraries(#[from] LibraryError),
+    /// The release's start can't be worked out.
+    #[error("leanfs can't tell how the release is started")]
+    Start(#[from] StartError),
+    /// The overlay can't be read.
+    #[error("the overlay can't be used")]
+    Overlay(#[from] OverlayError),
+    /// No package of that name brings a kernel.
+    #[error("no package in {repositories} is called {name}, which is to bring the kernel")]
+    NoKernelPackage {
+        /// The name.
+        name: String,
+        /// Where it was looked for.
+        repositories: String,
+    },
+    /// The kernel can't be used.
+    #[error("the kernel can't be used")]
+    Kernel(#[from] KernelError),
+    /// The kernel can't unpack the image.
+    #[error("the kernel can't unpack the image: its configuration has no {option}")]
+    KernelLacks {
+        /// The option.
+        option: &'static str,
+    },
+    /// The tree contradicts itself.
+    #[error("the root file system contradicts itself")]
+    Tree(#[from] TreeError),
+    /// The image can't be written.
+    #[error("the image can't be written")]
+    Image(#[from] ImageError),
+    /// leanfs is wrong.
+    #[error("a bug in leanfs: {0}")]
+    Bug(String),
+}
+
+/// What an [`AssembleError`] means to whoever asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The request can't be met.
+    Unmet,
+    /// The request makes no sense.
+    Usage,
+    /// Something could not be verified: a signature or a hash.
+    Unverified,
+    /// The network.
+    Network,
+    /// leanfs itself.
+    Bug,
+}
+
+impl AssembleError {
+    /// What it means.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::TarballHash { .. } => FailureKind::Unverified,
+            Self::Package { .. } => FailureKind::Usage,
+            Self::Fetch(error) => match error.kind() {
+                FetchErrorKind::Unverified => FailureKind::Unverified,
+                FetchErrorKind::Network => FailureKind::Network,
+                FetchErrorKind::Settings => FailureKind::Usage,
+                _ => FailureKind::Unmet,
+            },
+            Self::Bug(_) => FailureKind::Bug,
+            _ => FailureKind::Unmet,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Release(error) => error.hint(),
+            Self::Otp(error) => error.hint(),
+            Self::Resolve(error) => error.hint(),
+            Self::Fetch(error) => error.hint(),
+            Self::Merge(error) => error.hint(),
+            Self::Libraries(error) => error.hint(),
+            Self::Start(error) => error.hint(),
+            Self::Kernel(error) => error.hint(),
+            Self::Image(error) => error.hint(),
+            Self::Package { source, .. } => source.hint(),
+            Self::NoOtpPackage { .. } => Some(
+                "add the repository that has it (Alpine's `community`) with --repository, make the release with \
+                 `include_erts: true`, or give an OTP tarball with --otp"
+                    .to_owned(),
+            ),
+            Self::NoKernelPackage { .. } => {
+                Some("add the repository that has it, or give a kernel file with --kernel".to_owned())
+            }
+            Self::KernelLacks { .. } => {
+                Some("choose another compressor with --compress, or another kernel".to_owned())
+            }
+            Self::TarballHash { .. } => Some(
+                "if the tarball is the right one, correct the SHA-256; if not, don't use it".to_owned(),
+            ),
+            Self::ReadRelease(_)
+            | Self::Tarball { .. }
+            | Self::Overlay(_)
+            | Self::Tree(_)
+            | Self::Bug(_) => None,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The kernel beside the image, and its modules inside.
+
+use super::packages::Packages;
+use super::{AssembleError, Assembly};
+use crate::arch::Arch;
+use crate::image::compress::DecompressorFeatures;
+use crate::kernel;
+use crate::recipe::{Compression, KernelSource};
+use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
+
+/// A kernel's configuration has about 150 kB.
+const MOST_CONFIG_BYTES: u64 = 16 << 20;
+
+/// The kernel as the image needs it.
+pub(super) struct ImageKernel {
+    /// The file.
+    pub(super) image: Content,
+    /// `linux-virt-6.18.56-r0`, or the file's name.
+    pub(super) name: String,
+    /// What it can unpack.
+    pub(super) decompressor: DecompressorFeatures,
+    /// Its modules, in load order.
+    modules: Vec<(TreePath, Content)>,
+    /// Its configuration, where that is known.
+    config: Option<String>,
+}
+
+impl ImageKernel {
+    /// Puts the modules into the tree; gives their paths in load order.
+    pub(super) fn lay(&self, tree: &mut Tree, mtime: i64) -> Vec<TreePath> {
+        let origin = Origin::new(LayerKind::Kernel, self.name.as_str());
+        for (path, content) in &self.modules {
+            let metadata = Metadata { mtime, ..Metadata::FILE };
+            tree.insert_with_parents(path.clone(), Node::file(content.clone(), metadata, origin.clone()));
+        }
+        self.modules.iter().map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Whether it can unpack an image that is compressed so, as far as its configuration is known.
+    pub(super) fn check_compression(&self, compression: Compression) -> Result<(), AssembleError> {
+        match (&self.config, compression.kernel_option()) {
+            (Some(config), Some(option)) if !has_option(config, option) => {
+                Err(AssembleError::KernelLacks { option })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Finds the kernel that the recipe asks for.
+pub(super) fn select(
+    assembly: &Assembly<'_>,
+    packages: &Packages<'_>,
+) -> Result<Option<ImageKernel>, AssembleError> {
+    let arch = assembly.recipe.arch;
+    match &assembly.recipe.kernel {
+        KernelSource::None => Ok(None),
+        KernelSource::File(path) => {
+            let size = fs_err::metadata(path)
+                .map_err(|source| kernel::KernelError::Read { name: path.display().to_string(), source })?
+                .len();
+            let kernel =
+                kernel::from_file(Content::from_path(path.clone(), size), &path.display().to_string(), arch)?;
+            Ok(Some(ImageKernel {
+                image: kernel.image,
+                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                decompressor: DecompressorFeatures::default(),
+                modules: kernel.modules,
+                config: None,
+            }))
+        }
+        KernelSource::Package(name) => {
+            let Some((index, entry)) = packages.named(name)? else {
+                return Err(AssembleError::NoKernelPackage {
+                    name: name.clone(),
+                    repositories: packages.repositories(),
+                });
+            };
+            let is_config = |path: &TreePath| path.as_bytes().starts_with(b"boot/config-");
+            let apk = packages.fetch_one(index, entry, &|path| kernel::is_wanted(path) || is_config(path))?;
+            let kernel = kernel::from_package(apk.tree(), arch, &[])?;
+            let config = apk
+                .tree()
+                .iter()
+                .find(|(path, _)| is_config(path))
+                .and_then(|(path, _)| apk.tree().file(path))
+                .and_then(|(_, content)| content.read(MOST_CONFIG_BYTES).ok())
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            let decompressor = config.as_deref().map(|config| features(config, arch)).unwrap_or_default();
+            Ok(Some(ImageKernel {
+                image: kernel.image,
+                name: entry.full_name(),
+                decompressor,
+                modules: kernel.modules,
+                config,
+            }))
+        }
+    }
+}
+
+fn has_option(config: &str, option: &str) -> bool {
+    config.lines().any(|line| line.strip_prefix(option).is_some_and(|rest| rest == "=y"))
+}
+
+fn features(config: &str, arch: Arch) -> DecompressorFeatures {
+    let option = match arch {
+        Arch::X86_64 => "CONFIG_XZ_DEC_X86",
+        Arch::Aarch64 => "CONFIG_XZ_DEC_ARM64",
+        Arch::Riscv64 => "CONFIG_XZ_DEC_RISCV",
+    };
+    DecompressorFeatures { xz_bcj: has_option(config, option).then_some(arch) }
+}

@@ -1,0 +1,130 @@
+//! The manifest of a run.
+
+use std::path::Path;
+
+use super::{Image, MANIFEST};
+use crate::arch::Arch;
+use crate::image::output::Written;
+use crate::recipe::Recipe;
+use crate::report::manifest::{
+    FileInfo, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
+};
+use crate::tree::NodeKind;
+
+pub(super) fn make(
+    recipe: &Recipe,
+    image: &Image,
+    outputs: &[(&'static str, Written)],
+    notes: Vec<String>,
+) -> Manifest {
+    let release = &image.release;
+    let mut packages: Vec<PackageInfo> = image
+        .packages
+        .iter()
+        .map(|used| PackageInfo {
+            name: used.apk.entry().name.clone(),
+            version: used.apk.entry().version.clone(),
+            repository: used.repository.clone(),
+            data_sha256: hex::encode(used.apk.info().data_hash.unwrap_or_default()),
+            wanted_by: used.wanted_by.clone(),
+        })
+        .collect();
+    packages.sort_by(|a, b| a.name.cmp(&b.name));
+    Manifest {
+        format: Manifest::FORMAT,
+        leanfs: env!("CARGO_PKG_VERSION").to_owned(),
+        arch: recipe.arch,
+        release: ReleaseInfo {
+            name: release.name.clone(),
+            version: release.version.clone(),
+            erts: release.erts_version.clone(),
+            otp_source: image.otp_source.to_owned(),
+            applications: release
+                .applications
+                .iter()
+                .map(|application| (application.name.clone(), application.version.clone()))
+                .collect(),
+        },
+        packages,
+        left_out: image.left_out.clone(),
+        unknown_scripts: image
+            .unknown_scripts
+            .iter()
+            .map(|script| UnknownScript {
+                package: format!("{}-{}", script.package, script.version),
+                script: script.kind.clone(),
+                text: script.text.clone(),
+            })
+            .collect(),
+        notes,
+        outputs: outputs
+            .iter()
+            .map(|(kind, written)| Output {
+                name: written.name.clone(),
+                kind: (*kind).to_owned(),
+                size: written.size,
+                sha256: hex::encode(written.sha256),
+            })
+            .collect(),
+        files: image
+            .tree
+            .iter()
+            .map(|(path, node)| FileInfo {
+                path: path.to_string(),
+                kind: kind_name(&node.kind).to_owned(),
+                size: node.size(),
+                layer: node.origin.layer,
+                part: node.origin.part.to_string(),
+            })
+            .collect(),
+        removed: image
+            .removals
+            .iter()
+            .map(|removal| RemovedFile {
+                path: removal.path.to_string(),
+                size: removal.node.size(),
+                layer: removal.node.origin.layer,
+                part: removal.node.origin.part.to_string(),
+                rule: removal.rule.name().to_owned(),
+                reason: removal.reason.clone(),
+            })
+            .collect(),
+        command_line: command_line(recipe.arch),
+    }
+}
+
+/// What the kernel is told: where the console is, that only what matters is printed there, and that a panic
+/// ends the machine instead of leaving it hanging.
+fn command_line(arch: Arch) -> String {
+    let console = match arch {
+        Arch::X86_64 | Arch::Riscv64 => "ttyS0",
+        Arch::Aarch64 => "ttyAMA0",
+    };
+    format!("console={console} quiet panic=-1")
+}
+
+fn kind_name(kind: &NodeKind) -> &'static str {
+    match kind {
+        NodeKind::Directory => "directory",
+        NodeKind::File(_) => "file",
+        NodeKind::Symlink(_) => "symlink",
+        NodeKind::Hardlink(_) => "hardlink",
+        NodeKind::CharDevice { .. } => "char-device",
+        NodeKind::BlockDevice { .. } => "block-device",
+        NodeKind::Fifo => "fifo",
+    }
+}
+
+/// Outputs of the run before that this one does not replace (the image was compressed otherwise, say): they
+/// would be taken for current. Only what the old manifest names is ever removed.
+pub(super) fn stale_outputs(directory: &Path, now: &Manifest) -> Vec<String> {
+    let Ok(text) = fs_err::read(directory.join(MANIFEST)) else { return Vec::new() };
+    let Ok(before) = serde_json::from_slice::<Manifest>(&text) else { return Vec::new() };
+    before
+        .outputs
+        .into_iter()
+        .map(|output| output.name)
+        .filter(|name| !name.contains('/') && name != MANIFEST)
+        .filter(|name| now.outputs.iter().all(|output| output.name != *name))
+        .collect()
+}

@@ -1,0 +1,134 @@
+//! Where Erlang/OTP comes from.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::path::Path;
+
+use super::packages::{Packages, parse_dependency};
+use super::tree::constant_path;
+use super::{AssembleError, Assembly};
+use crate::apk::Dependency;
+use crate::layer::otp::{self, Otp};
+use crate::layer::release::Release;
+use crate::recipe::OtpSource;
+use crate::tree::{Tree, TreePath};
+
+/// The source that was chosen.
+pub(super) enum OtpChoice {
+    /// The release's own ERTS and applications.
+    Release,
+    /// Packages.
+    Packages,
+    /// An installation from a tarball.
+    Tarball {
+        /// It.
+        otp: Box<Otp>,
+    },
+}
+
+impl OtpChoice {
+    /// Its name in manifests.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Packages => "packages",
+            Self::Tarball { .. } => "tarball",
+        }
+    }
+
+    /// The files of the installation, if they are not in packages or in the release.
+    pub(super) fn files(&self) -> Option<&Tree> {
+        match self {
+            Self::Tarball { otp } => otp.tree.as_ref(),
+            Self::Release | Self::Packages => None,
+        }
+    }
+
+    /// What goes into the image of the release: without its own emulator when another one was asked for.
+    pub(super) fn release_tree<'r>(&self, release: &'r Release) -> Cow<'r, Tree> {
+        let (Some(version), false) = (&release.own_erts, matches!(self, Self::Release)) else {
+            return Cow::Borrowed(&release.tree);
+        };
+        let erts = constant_path(&format!("erts-{version}"));
+        let mut tree = release.tree.clone();
+        let doomed: Vec<TreePath> =
+            tree.below(&erts).map(|(path, _)| path.clone()).chain([erts.clone()]).collect();
+        for path in doomed {
+            tree.remove(&path);
+        }
+        Cow::Owned(tree)
+    }
+}
+
+impl Assembly<'_> {
+    pub(super) fn otp_choice(&self, release: &Release) -> Result<OtpChoice, AssembleError> {
+        let epoch = self.recipe.source_date_epoch;
+        let open = |path: &Path| -> Result<OtpChoice, AssembleError> {
+            let otp = Otp::open_tarball(path, &self.spool_directory, epoch)?;
+            Ok(OtpChoice::Tarball { otp: Box::new(otp) })
+        };
+        match &self.recipe.otp {
+            OtpSource::Automatic if release.own_erts.is_some() => Ok(OtpChoice::Release),
+            OtpSource::Automatic | OtpSource::Packages => Ok(OtpChoice::Packages),
+            OtpSource::Tarball { path, sha256 } => {
+                if let Some(expected) = sha256 {
+                    check_hash(path, expected)?;
+                }
+                open(path)
+            }
+            OtpSource::Url { url, sha256 } => open(&self.fetcher.tarball(url, *sha256)?),
+        }
+    }
+
+    /// The packages that bring the OTP that the release was made with: the package for its major version, or the
+    /// unversioned one, and those that hold single applications.
+    pub(super) fn otp_packages(
+        &self,
+        release: &Release,
+        packages: &Packages<'_>,
+    ) -> Result<Vec<Dependency>, AssembleError> {
+        let candidates = otp::package_candidates(&release.erts_version);
+        let mut main = None;
+        for candidate in candidates.iter().rev() {
+            if packages.has(candidate.as_str())? {
+                main = Some(candidate.clone());
+            }
+        }
+        let Some(main) = main else {
+            return Err(AssembleError::NoOtpPackage {
+                otp: release.erts_version.clone(),
+                candidates,
+                repositories: packages.repositories(),
+            });
+        };
+        let mut wanted = vec![parse_dependency(&main)?];
+        for name in otp::extra_packages(release, &main) {
+            if packages.named(&name)?.is_some() {
+                wanted.push(parse_dependency(&name)?);
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+fn check_hash(path: &Path, expected: &[u8; 32]) -> Result<(), AssembleError> {
+    let failed = |source| AssembleError::Tarball { path: path.to_owned(), source };
+    let mut file = fs_err::File::open(path).map_err(failed)?;
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            count => context.update(&buffer[..count]),
+        }
+    }
+    let found = context.finish();
+    if found.as_ref() == expected {
+        return Ok(());
+    }
+    Err(AssembleError::TarballHash {
+        path: path.to_owned(),
+        expected: hex::encode(expected),
+        found: hex::encode(found),
+    })
+}

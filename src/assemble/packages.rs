@@ -1,0 +1,154 @@
+//! Packages: which are asked for, which are selected, and their verified contents.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{AssembleError, Assembly};
+use crate::apk::{Dependency, IndexEntry};
+use crate::fetch::{VerifiedApk, VerifiedIndex};
+use crate::report::manifest::LeftOut;
+use crate::report::{Event, Stage};
+use crate::resolve::Repositories;
+use crate::tree::TreePath;
+
+/// Dependencies that stand for a shell: packages have them for their scripts, which never run.
+const SHELL: [&str; 2] = ["/bin/sh", "cmd:sh"];
+
+/// The repositories, read when something is first asked of them, and the packages that were fetched.
+pub(super) struct Packages<'a> {
+    assembly: &'a Assembly<'a>,
+    indexes: OnceCell<Vec<VerifiedIndex>>,
+    fetched: RefCell<BTreeMap<String, Arc<VerifiedApk>>>,
+}
+
+/// A package in the image.
+#[derive(Debug, Clone)]
+pub(super) struct UsedPackage {
+    pub(super) apk: Arc<VerifiedApk>,
+    pub(super) repository: String,
+    pub(super) wanted_by: Vec<String>,
+}
+
+/// What was selected for one world.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    /// In the order of installation.
+    pub(super) packages: Vec<UsedPackage>,
+    /// What was resolved and then left out.
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+impl<'a> Packages<'a> {
+    pub(super) fn new(assembly: &'a Assembly<'a>) -> Self {
+        Self { assembly, indexes: OnceCell::new(), fetched: RefCell::default() }
+    }
+
+    fn indexes(&self) -> Result<&[VerifiedIndex], AssembleError> {
+        if let Some(indexes) = self.indexes.get() {
+            return Ok(indexes);
+        }
+        let recipe = self.assembly.recipe;
+        let read = self.assembly.fetcher.indexes(&recipe.repositories, recipe.arch)?;
+        Ok(self.indexes.get_or_init(|| read))
+    }
+
+    /// The repositories, for messages.
+    pub(super) fn repositories(&self) -> String {
+        let all: Vec<String> = self.assembly.recipe.repositories.iter().map(ToString::to_string).collect();
+        if all.is_empty() { "no repository at all".to_owned() } else { all.join(", ") }
+    }
+
+    /// Whether a package of that name, or one that provides it, is there.
+    pub(super) fn has(&self, name: &str) -> Result<bool, AssembleError> {
+        Ok(self
+            .indexes()?
+            .iter()
+            .flat_map(|index| &index.index().entries)
+            .any(|entry| entry.name == name || entry.provides.iter().any(|provided| provided.name == name)))
+    }
+
+    /// The highest version of the package of exactly that name, from the first repository that has it.
+    pub(super) fn named(&self, name: &str) -> Result<Option<(&VerifiedIndex, &IndexEntry)>, AssembleError> {
+        Ok(self
+            .indexes()?
+            .iter()
+            .flat_map(|index| index.index().entries.iter().map(move |entry| (index, entry)))
+            .filter(|(_, entry)| entry.name == name && entry.unusable.is_none())
+            .reduce(|best, next| match crate::apk::version::compare(&next.1.version, &best.1.version) {
+                std::cmp::Ordering::Greater => next,
+                _ => best,
+            }))
+    }
+
+    /// One package, unpacked as far as `keep` says, without what it depends on.
+    pub(super) fn fetch_one(
+        &self,
+        index: &VerifiedIndex,
+        entry: &IndexEntry,
+        keep: &(dyn Fn(&TreePath) -> bool + Sync),
+    ) -> Result<VerifiedApk, AssembleError> {
+        let fetched = self.assembly.fetcher.packages(&[(index, entry)], &|_, path| keep(path))?;
+        fetched.into_iter().next().ok_or_else(|| AssembleError::Bug("a package was lost".to_owned()))
+    }
+
+    /// Selects and fetches the packages of `world`. Without `shell`, what only a dependency on a shell wanted is
+    /// left out.
+    pub(super) fn select(&self, world: &[Dependency], shell: bool) -> Result<Selection, AssembleError> {
+        if world.is_empty() {
+            return Ok(Selection::default());
+        }
+        let indexes = self.indexes()?;
+        let arch = self.assembly.recipe.arch.alpine();
+        let solution =
+            Repositories::new(indexes.iter().map(VerifiedIndex::index)).for_arch(arch).resolve(world)?;
+        let is_shell = |dependency: &Dependency| SHELL.contains(&dependency.name.as_str());
+        let (solution, left_out) = if shell { (solution, Vec::new()) } else { solution.without(is_shell) };
+        let left_out = left_out
+            .into_iter()
+            .map(|selected| LeftOut {
+                name: selected.entry.full_name(),
+                reason: format!(
+                    "only a shell for package scripts wanted it ({}), and those never run",
+                    selected.wanted_by.join(" → ")
+                ),
+            })
+            .collect();
+
+        let missing: Vec<(&VerifiedIndex, &IndexEntry)> = solution
+            .packages
+            .iter()
+            .filter(|selected| !self.fetched.borrow().contains_key(&selected.entry.full_name()))
+            .map(|selected| (&indexes[selected.repository], &selected.entry))
+            .collect();
+        if !missing.is_empty() {
+            self.assembly.reporter.report(Event::Stage { stage: Stage::Fetch });
+            let fetched = self.assembly.fetcher.packages(&missing, &|_, _| true)?;
+            let mut all = self.fetched.borrow_mut();
+            all.extend(fetched.into_iter().map(|apk| (apk.entry().full_name(), Arc::new(apk))));
+        }
+        let fetched = self.fetched.borrow();
+        let packages = solution
+            .packages
+            .iter()
+            .map(|selected| {
+                let name = selected.entry.full_name();
+                let apk = fetched
+                    .get(&name)
+                    .cloned()
+                    .ok_or_else(|| AssembleError::Bug(format!("{name} was lost")))?;
+                Ok(UsedPackage {
+                    apk,
+                    repository: indexes[selected.repository].repository().to_string(),
+                    wanted_by: selected.wanted_by.clone(),
+                })
+            })
+            .collect::<Result<_, AssembleError>>()?;
+        Ok(Selection { packages, left_out })
+    }
+}
+
+/// A name or constraint as the user wrote it.
+pub(super) fn parse_dependency(text: &str) -> Result<Dependency, AssembleError> {
+    text.parse().map_err(|source| AssembleError::Package { text: text.to_owned(), source })
+}

@@ -1,0 +1,162 @@
+//! One try at the tree: every layer laid, pruned, and its libraries looked up.
+
+use std::collections::BTreeSet;
+
+use super::kernel::ImageKernel;
+use super::otp::OtpChoice;
+use super::packages::{Selection, UsedPackage};
+use super::{AssembleError, Assembly};
+use crate::layer::libraries::{self, Closure};
+use crate::layer::merge::{self, Precedence};
+use crate::layer::otp::{self, Otp};
+use crate::layer::release::{self, Release};
+use crate::layer::script::{self, PackageScript, ScriptReport};
+use crate::layer::start::{self, StartPlan};
+use crate::layer::{init_conf, overlay, skeleton};
+use crate::prune::{self, PruneInput, Removal};
+use crate::report::{Event, Stage};
+use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
+
+/// A tree that may still lack libraries.
+pub(super) struct Draft {
+    pub(super) tree: Tree,
+    pub(super) start: StartPlan,
+    pub(super) removals: Vec<Removal>,
+    pub(super) scripts: ScriptReport,
+    pub(super) closure: Closure,
+}
+
+impl Assembly<'_> {
+    /// Lays packages, OTP, release, skeleton, script effects and overlay in this order.
+    pub(super) fn draft(
+        &self,
+        release: &Release,
+        choice: &OtpChoice,
+        selection: &Selection,
+        kernel: Option<&ImageKernel>,
+    ) -> Result<Draft, AssembleError> {
+        let recipe = self.recipe;
+        let epoch = recipe.source_date_epoch;
+        self.reporter.report(Event::Stage { stage: Stage::Layers });
+        let mut tree = Tree::new();
+        for used in &selection.packages {
+            lay_package(&mut tree, used, &selection.packages)?;
+        }
+        let release_root = constant_path(release::ROOT);
+        let release_tree = choice.release_tree(release);
+        if let Some(files) = choice.files() {
+            merge::lay(&mut tree, &constant_path(otp::ROOT), files)?;
+        }
+        merge::lay(&mut tree, &release_root, &release_tree)?;
+        let otp = match choice {
+            OtpChoice::Tarball { otp } => Otp::clone(otp),
+            OtpChoice::Packages => Otp::in_tree(&tree, &constant_path(otp::ROOT))?,
+            OtpChoice::Release => Otp::of_release(release)?,
+        };
+        otp::check(release, &otp)?;
+        let start = start::plan(&tree, release, &otp, &recipe.run)?;
+        lay_start(&mut tree, &start, epoch);
+
+        let modules = kernel.map(|kernel| kernel.lay(&mut tree, epoch)).unwrap_or_default();
+        skeleton::lay(&mut tree, epoch);
+        let scripts = script::apply(&mut tree, &scripts_of(&selection.packages));
+        lay_pid1(&mut tree, self, &init_conf::render(&start, &recipe.run, &modules))?;
+
+        self.reporter.report(Event::Stage { stage: Stage::Prune });
+        let applications: BTreeSet<String> =
+            release.applications.iter().map(|application| application.name.clone()).collect();
+        let removals = prune::prune(
+            &mut tree,
+            &PruneInput {
+                level: recipe.prune,
+                otp_root: &otp.prefix,
+                release_root: &release_root,
+                applications: &applications,
+            },
+        );
+        if let Some(directory) = &recipe.overlay {
+            overlay::lay(&mut tree, &overlay::read(directory, epoch)?);
+        }
+        let closure = libraries::close(&tree, recipe.arch)?;
+        Ok(Draft { tree, start, removals, scripts, closure })
+    }
+}
+
+/// Lays one package. Of a path that an earlier package brought, apk's rules say who has it: packages of one
+/// origin may overwrite each other, then `replaces` and its priority decide.
+fn lay_package(tree: &mut Tree, used: &UsedPackage, all: &[UsedPackage]) -> Result<(), AssembleError> {
+    let owner =
+        |there: &Node| all.iter().find(|package| package.apk.entry().full_name() == *there.origin.part);
+    merge::lay_with(tree, &TreePath::root(), used.apk.tree(), |there, _| {
+        owner(there).map_or(Precedence::Equal, |first| precedence(first, used))
+    })?;
+    Ok(())
+}
+
+fn precedence(first: &UsedPackage, second: &UsedPackage) -> Precedence {
+    let origin = |package: &UsedPackage| package.apk.entry().origin.clone();
+    if !origin(first).is_empty() && origin(first) == origin(second) {
+        return Precedence::Second;
+    }
+    let replaces = |by: &UsedPackage, what: &UsedPackage| {
+        let named = by.apk.info().replaces.iter().any(|dependency| {
+            dependency.name == what.apk.entry().name
+                && dependency.bounds_match(Some(&what.apk.entry().version))
+        });
+        named.then(|| by.apk.info().replaces_priority.unwrap_or(0))
+    };
+    match (replaces(first, second), replaces(second, first)) {
+        (first, second) if second > first => Precedence::Second,
+        (first, second) if first > second => Precedence::First,
+        _ => Precedence::Equal,
+    }
+}
+
+fn scripts_of(packages: &[UsedPackage]) -> Vec<PackageScript> {
+    packages
+        .iter()
+        .flat_map(|used| {
+            used.apk.scripts().iter().map(|(kind, text)| PackageScript {
+                package: used.apk.entry().name.clone(),
+                version: used.apk.entry().version.clone(),
+                kind: kind.trim_start_matches('.').to_owned(),
+                text: String::from_utf8_lossy(text).into_owned(),
+            })
+        })
+        .collect()
+}
+
+/// What the start wants beside the release's own files.
+fn lay_start(tree: &mut Tree, start: &StartPlan, mtime: i64) {
+    let origin = Origin::new(LayerKind::Release, "start");
+    for (path, bytes) in &start.files {
+        let content = Content::from_bytes(bytes.clone());
+        let node = Node::file(content, Metadata { mtime, ..Metadata::FILE }, origin.clone());
+        tree.insert_with_parents(path.clone(), node);
+    }
+    for (path, target) in &start.links {
+        let mut node = Node::symlink(target.clone(), origin.clone());
+        node.metadata.mtime = mtime;
+        tree.insert_with_parents(path.clone(), node);
+    }
+}
+
+/// PID 1 and its configuration. The overlay may replace both, nothing else.
+fn lay_pid1(tree: &mut Tree, assembly: &Assembly<'_>, conf: &[u8]) -> Result<(), AssembleError> {
+    let mtime = assembly.recipe.source_date_epoch;
+    let origin = Origin::skeleton();
+    let program = init_conf::pid1(assembly.recipe.arch).unwrap_or(init_conf::BUSYBOX_PID1);
+    let files = [
+        (init_conf::PID1_PATH, Content::from_bytes(program.to_vec()), Metadata::PROGRAM),
+        (init_conf::PATH, Content::from_bytes(conf.to_vec()), Metadata::FILE),
+    ];
+    for (path, content, metadata) in files {
+        let node = Node::file(content, Metadata { mtime, ..metadata }, origin.clone());
+        merge::claim(tree, &constant_path(path), node, |_| Precedence::Equal)?;
+    }
+    Ok(())
+}
+
+pub(super) fn constant_path(path: &str) -> TreePath {
+    TreePath::parse(path.as_bytes()).expect("paths in the code are good")
+}
