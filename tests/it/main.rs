@@ -1,10 +1,9 @@
 //! Integration tests: one module a capability.
+
 mod apk_formats;
-mod fetch;
 mod fetch;
 mod kernel;
 mod libraries;
-mod kernel;
 mod otp;
 mod pid1;
 mod release;
