@@ -20,6 +20,7 @@ pub(super) struct Console {
     expect: Option<Regex>,
     matched: Option<Vec<u8>>,
     panic: Option<Vec<u8>>,
+    halted: bool,
     signs: Signs,
     kept: VecDeque<Vec<u8>>,
     /// Whether the unfinished line has not been compared with the pattern yet.
@@ -45,6 +46,7 @@ impl Console {
             expect,
             matched: None,
             panic: None,
+            halted: false,
             signs: Signs::default(),
             kept: VecDeque::new(),
             untried: false,
@@ -95,6 +97,11 @@ impl Console {
         self.panic.as_deref()
     }
 
+    /// Whether the kernel said that it stands still: it was told to halt, or can't switch the machine off.
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted
+    }
+
     pub(super) fn signs(&self) -> Signs {
         self.signs
     }
@@ -122,6 +129,8 @@ impl Console {
         if self.panic.is_none() && says("Kernel panic - not syncing") {
             self.panic = Some(line.clone());
         }
+        self.halted |=
+            says("reboot: System halted") || says("reboot: Power off not available: System halted");
         let Signs { no_memory, not_unpacked, no_init } = &mut self.signs;
         *no_memory |=
             says("Out of memory") || says("out of memory") || says("System is deadlocked on memory");

@@ -53,6 +53,8 @@ pub enum GuestEnd {
     Panicked(String),
     /// It switched itself off, or started anew.
     Ended,
+    /// Its kernel halted, and the machine stands still.
+    Halted,
     /// The emulator failed: its status and what it said.
     EmulatorFailed(Option<ExitStatus>, String),
 }
@@ -115,6 +117,7 @@ impl fmt::Display for VerifyFailure {
             GuestEnd::TimedOut => write!(f, "the time was up after {after}")?,
             GuestEnd::Panicked(line) => write!(f, "the guest's kernel panicked after {after}: {line}")?,
             GuestEnd::Ended => write!(f, "the guest switched itself off or started anew after {after}")?,
+            GuestEnd::Halted => write!(f, "the guest's kernel halted after {after}")?,
             GuestEnd::EmulatorFailed(status, message) => {
                 write!(f, "the emulator failed after {after}")?;
                 if let Some(status) = status {

@@ -17,8 +17,8 @@ use crate::report::Reporter;
 /// How long the console must be quiet before an unfinished line is compared with the pattern.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// How long after a kernel's panic its further lines are waited for.
-const PANIC_TAIL: Duration = Duration::from_millis(300);
+/// How long after a kernel's last words (panic, halt) further lines are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// How many times other ports are tried when another program took those that were just found free.
 const PORT_TRIES: usize = 5;
@@ -114,7 +114,7 @@ fn boot(
             return Ok(watch.report(prepared.accelerator));
         }
         Some(End::TimedOut) => GuestEnd::TimedOut,
-        Some(End::Panicked) => GuestEnd::Panicked(shown(watch.console.panic().unwrap_or_default())),
+        Some(End::Dead) => watch.panic().unwrap_or(GuestEnd::Halted),
         Some(End::Closed) => {
             let (status, message) = guest.ended();
             // An answer that came just before the end may stand behind it.
@@ -122,15 +122,13 @@ fn boot(
             if watch.is_done() {
                 return Ok(watch.report(prepared.accelerator));
             }
-            match status {
-                Some(status) if !status.success() && watch.console.is_silent() => {
+            match (watch.panic(), status) {
+                (Some(panic), _) => panic,
+                (None, Some(status)) if status.success() => GuestEnd::Ended,
+                (None, Some(status)) if watch.console.is_silent() => {
                     return Err(VmError::QemuFailed { program: prepared.qemu.clone(), status, message });
                 }
-                _ if watch.console.panic().is_some() => {
-                    GuestEnd::Panicked(shown(watch.console.panic().unwrap_or_default()))
-                }
-                Some(status) if status.success() => GuestEnd::Ended,
-                status => GuestEnd::EmulatorFailed(status, shown(message.trim().as_bytes())),
+                (None, status) => GuestEnd::EmulatorFailed(status, shown(message.trim().as_bytes())),
             }
         }
     };
@@ -162,7 +160,9 @@ fn ask(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     TimedOut,
-    Panicked,
+    /// The kernel panicked or halted.
+    Dead,
+    /// The emulator closed the console.
     Closed,
 }
 
@@ -193,23 +193,23 @@ impl<'a> Watch<'a> {
 
     /// Takes events until everything is met (`None`) or can't be any more.
     fn follow(&mut self, events: &Receiver<GuestEvent>, deadline: Instant) -> Result<Option<End>, VmError> {
-        let mut panicked = None;
+        let mut dead = None;
         loop {
             if self.is_done() {
                 return Ok(None);
             }
             let now = Instant::now();
-            if self.console.panic().is_some() && panicked.is_none() {
-                panicked = Some(now + PANIC_TAIL);
+            if dead.is_none() && (self.console.panic().is_some() || self.console.is_halted()) {
+                dead = Some(now + LAST_WORDS);
             }
-            if panicked.is_some_and(|tail| now >= tail) {
-                return Ok(Some(End::Panicked));
+            if dead.is_some_and(|tail| now >= tail) {
+                return Ok(Some(End::Dead));
             }
             if now >= deadline {
                 self.quiet();
                 return Ok(if self.is_done() { None } else { Some(End::TimedOut) });
             }
-            let mut until = panicked.map_or(deadline, |tail| tail.min(deadline));
+            let mut until = dead.map_or(deadline, |tail| tail.min(deadline));
             if self.console.wants_quiet() {
                 until = until.min(self.heard + QUIET);
             }
@@ -261,6 +261,10 @@ impl<'a> Watch<'a> {
         if self.line_met.is_none() && self.console.matched().is_some() {
             self.line_met = Some(self.heard);
         }
+    }
+
+    fn panic(&self) -> Option<GuestEnd> {
+        self.console.panic().map(|line| GuestEnd::Panicked(shown(line)))
     }
 
     fn is_done(&self) -> bool {
@@ -409,8 +413,14 @@ mod tests {
         let expected = settings(Some("hello"), &[]);
         let panic = vec![says("Kernel panic - not syncing: x\n"), says("---[ end ]---\n")];
         let (end, text) = follow(&expected, LONG, panic);
-        assert_eq!(end, Some(End::Panicked));
+        assert_eq!(end, Some(End::Dead));
         assert!(text.ends_with("\n  | Kernel panic - not syncing: x\n  | ---[ end ]---"), "{text}");
+        let halts =
+            ["reboot: System halted", "[    2.5] reboot: Power off not available: System halted instead"];
+        for halt in halts {
+            let (end, _) = follow(&expected, LONG, vec![says(halt), says("\r\n")]);
+            assert_eq!(end, Some(End::Dead), "{halt}");
+        }
         let (end, _) = follow(&expected, LONG, vec![says("bye\n"), GuestEvent::ConsoleClosed]);
         assert_eq!(end, Some(End::Closed));
     }

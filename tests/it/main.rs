@@ -1,5 +1,4 @@
 //! Integration tests: one module a capability.
-
 mod apk_formats;
 mod fetch;
 mod kernel;
@@ -9,3 +8,4 @@ mod pid1;
 mod release;
 mod resolve;
 mod server;
+mod vm;
