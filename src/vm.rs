@@ -26,7 +26,8 @@ mod signal;
 mod verdict;
 mod verify;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 pub use error::VmError;
 pub use launch::launch;
@@ -59,6 +60,22 @@ fn prepare(settings: &GuestSettings, reporter: &dyn Reporter) -> Result<Prepared
         reporter.report(Event::Note { text });
     }
     Ok(Prepared { files, machine, qemu, accelerator: choice.accelerator })
+}
+
+/// A command that starts the image in `directory` as [`launch`] would without KVM: the emulator's name and its
+/// arguments. Nothing is started and the emulator isn't looked for.
+///
+/// # Errors
+/// [`VmError`], when the output directory is not as it must be.
+pub fn command_line(directory: &Path) -> Result<Vec<OsString>, VmError> {
+    let settings = GuestSettings::new(directory);
+    let files = output::BootFiles::read(directory)?;
+    let machine = qemu::machine(settings.machine, files.arch)?;
+    let qemu = PathBuf::from(format!("qemu-system-{}", files.arch));
+    let prepared = Prepared { files, machine, qemu, accelerator: UsedAccelerator::Tcg };
+    let mut line = vec![prepared.qemu.clone().into_os_string()];
+    line.extend(prepared.command(&settings, &[], true).arguments());
+    Ok(line)
 }
 
 impl Prepared {

@@ -1,33 +1,6 @@
 //! `leanfs.toml`: text in, [`Settings`] out.
-//!
-//! ```toml
-//! overlay = "rootfs"                    # a directory that is laid over everything else
-//! shell = false                         # true: busybox, and /bin/sh with it
-//! [release]
-//! path = "_build/prod/rel/hello"
-//! [base]
-//! arch = "x86_64"
-//! repositories = ["https://dl-cdn.alpinelinux.org/alpine/v3.23/main"]
-//! packages = ["ca-certificates-bundle"]
-//! keys = ["keys"]
-//! sysroot = "/"
-//! [otp]
-//! source = "packages"                   # or { path = …, sha256 = … }, or { url = …, sha256 = … }
-//! [prune]
-//! level = "apps"                        # none | apps
-//! [kernel]
-//! source = "package:linux-virt"         # or a path, or "none"
-//! [[image]]
-//! format = "initramfs"
-//! compress = "xz:9"                     # xz[:0-9], zstd[:1-22], gzip[:1-9], lz4, none
-//! [run]
-//! hostname = "hello.local"
-//! env = { PORT = "4000" }
-//! on_exit = "poweroff"                  # poweroff | reboot | halt
-//! distribution = { node = "hello", long_names = false, cookie = "…" }
-//! ```
-//! A key that is not known is an error, with its line and column. Relative paths are relative to the directory
-//! of the file.
+//! [`EXAMPLE`] shows every table and key. A key that is not known is an error, with its line and column. Relative
+//! paths are relative to the directory of the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,6 +21,9 @@ use crate::arch::Arch;
 
 /// The name of the file in a project's directory.
 pub const FILE_NAME: &str = "leanfs.toml";
+
+/// A `leanfs.toml` with everything that can stand in one, explained; as it is, it says only defaults.
+pub const EXAMPLE: &str = include_str!("example.toml");
 
 /// What is wrong in a `leanfs.toml`, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -364,6 +340,33 @@ distribution = { node = "hello@hello.local", long_names = true, cookie = "secret
     #[test]
     fn an_empty_file_says_nothing() {
         assert_eq!(parse("", Path::new("leanfs.toml")), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn the_example_says_defaults_and_every_key_in_it_is_known() {
+        let path = Path::new("leanfs.toml");
+        let said = parse(EXAMPLE, path).expect("the example is right");
+        let arch = Some(Arch::X86_64);
+        let said =
+            Settings { release: Some("rel".into()), arch, ..said }.into_recipe("o", "c").expect("complete");
+        let defaults = crate::recipe::Recipe::new("rel", Arch::X86_64, "o", "c");
+        assert_eq!(format!("{said:?}"), format!("{defaults:?}"));
+
+        let uncommented: String = EXAMPLE
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => {
+                    format!("{setting}\n")
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let all = parse(&uncommented, path).expect("the settings that are commented out are right");
+        assert!(
+            all.overlay.is_some()
+                && all.repositories == Some(Repository::defaults())
+                && all.distribution.is_some()
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     Compression, Distribution, ImageFormat, ImageSpec, KernelSource, OnExit, OtpSource, PruneLevel, Recipe,
     Repository, RunSettings,
 };
+use crate::apk::dependency::Dependency;
 use crate::arch::Arch;
 
 /// The settings that stand in one place. [`Settings::over`] lays one over another, [`Settings::into_recipe`]
@@ -208,10 +209,7 @@ impl Settings {
 }
 
 fn checked_packages(packages: Vec<String>) -> Result<Vec<String>, UnknownChoice> {
-    match packages
-        .iter()
-        .find(|name| name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()))
-    {
+    match packages.iter().find(|package| package.parse::<Dependency>().is_err()) {
         Some(found) => Err(UnknownChoice::new(
             "package",
             found,

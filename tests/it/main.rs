@@ -1,5 +1,7 @@
 //! Integration tests: one module a capability.
 mod apk_formats;
+mod cli;
+mod embed;
 mod fetch;
 mod kernel;
 mod libraries;
@@ -8,4 +10,5 @@ mod pid1;
 mod release;
 mod resolve;
 mod server;
+mod tiny;
 mod vm;

@@ -1,0 +1,127 @@
+//! What leanfs takes from environment variables. Nothing else reads them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use leanfs::recipe::ProxySettings;
+
+use super::failure::Failure;
+
+/// The variables that matter, read once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Environment {
+    /// `LEANFS_CACHE_DIR`, or `leanfs` in `XDG_CACHE_HOME`, or in `.cache` of `HOME`.
+    pub cache: Option<PathBuf>,
+    /// `SSL_CERT_FILE`.
+    pub ca_file: Option<PathBuf>,
+    /// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, and all but the first in upper case too, as
+    /// curl takes them: a web server gives its CGI programs an `HTTP_PROXY` that the client chose.
+    pub proxy: ProxySettings,
+    /// The directories of `PATH`.
+    pub program_directories: Vec<PathBuf>,
+    /// `SOURCE_DATE_EPOCH`, seconds since 1970.
+    pub source_date_epoch: Option<i64>,
+    /// `NO_COLOR` is set, or `TERM` is `dumb`.
+    pub no_color: bool,
+    /// `TERM` is `dumb`: the cursor can't be moved.
+    pub dumb_terminal: bool,
+}
+
+impl Environment {
+    pub(super) fn of_process() -> Result<Self, Failure> {
+        Self::read(|name| std::env::var_os(name))
+    }
+
+    /// An empty variable is the same as none.
+    fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Failure> {
+        let raw = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| raw(name).and_then(|value| value.into_string().ok());
+        let proxy = |names: [&str; 2]| names.into_iter().find_map(text);
+        // The XDG specification says that relative paths are to be ignored.
+        let absolute = |name: &str| raw(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let cache = raw("LEANFS_CACHE_DIR")
+            .map(PathBuf::from)
+            .or_else(|| absolute("XDG_CACHE_HOME").map(|cache| cache.join("leanfs")))
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache/leanfs")));
+        let source_date_epoch = match raw("SOURCE_DATE_EPOCH") {
+            None => None,
+            Some(value) => match value.to_str().and_then(|text| text.parse::<u32>().ok()) {
+                Some(seconds) => Some(i64::from(seconds)),
+                None => {
+                    return Err(Failure::usage(format!(
+                        "SOURCE_DATE_EPOCH is {value:?}: seconds since 1970, from 0 to 4294967295, are expected"
+                    )));
+                }
+            },
+        };
+        let dumb_terminal = raw("TERM").is_some_and(|term| term == "dumb");
+        Ok(Self {
+            cache,
+            ca_file: raw("SSL_CERT_FILE").map(PathBuf::from),
+            proxy: ProxySettings {
+                http_proxy: text("http_proxy"),
+                https_proxy: proxy(["https_proxy", "HTTPS_PROXY"]),
+                all_proxy: proxy(["all_proxy", "ALL_PROXY"]),
+                no_proxy: proxy(["no_proxy", "NO_PROXY"]),
+            },
+            program_directories: raw("PATH")
+                .map(|path| std::env::split_paths(&path).collect())
+                .unwrap_or_default(),
+            source_date_epoch,
+            no_color: dumb_terminal || raw("NO_COLOR").is_some(),
+            dumb_terminal,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Environment {
+        Environment::read(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        })
+        .expect("nothing is wrong with it")
+    }
+
+    #[test]
+    fn the_cache_is_where_the_user_says_first() {
+        for (variables, want) in [
+            (&[("HOME", "/h")][..], Some("/h/.cache/leanfs")),
+            (&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")], Some("/x/leanfs")),
+            (&[("HOME", "/h"), ("XDG_CACHE_HOME", "relative")], Some("/h/.cache/leanfs")),
+            (&[("XDG_CACHE_HOME", "/x"), ("LEANFS_CACHE_DIR", "here")], Some("here")),
+            (&[("HOME", "")], None),
+            (&[], None),
+        ] {
+            assert_eq!(read(variables).cache, want.map(PathBuf::from), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_as_curl_reads_them() {
+        let proxy = read(&[
+            ("HTTP_PROXY", "http://evil"),
+            ("HTTPS_PROXY", "http://upper"),
+            ("https_proxy", "http://lower"),
+            ("ALL_PROXY", "socks5://a"),
+            ("no_proxy", ""),
+            ("NO_PROXY", "localhost"),
+        ])
+        .proxy;
+        assert_eq!(proxy.http_proxy, None);
+        assert_eq!(proxy.https_proxy.as_deref(), Some("http://lower"));
+        assert_eq!(proxy.all_proxy.as_deref(), Some("socks5://a"));
+        assert_eq!(proxy.no_proxy.as_deref(), Some("localhost"));
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(read(&[("SOURCE_DATE_EPOCH", "1700000000")]).source_date_epoch, Some(1_700_000_000));
+        for bad in ["yesterday", "-1", "4294967296", "1.5"] {
+            let result = Environment::read(|name| (name == "SOURCE_DATE_EPOCH").then(|| OsString::from(bad)));
+            assert!(result.is_err(), "{bad}");
+        }
+    }
+}

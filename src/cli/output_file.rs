@@ -1,0 +1,31 @@
+//! Files that `pack` and `index` write: whole, or not at all.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::failure::{Because, Failure};
+
+/// Writes the file at `path` by `write`, beside its place, and puts it there when it is complete. Gives its size.
+pub(super) fn write_whole<T>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> Result<T, Failure>,
+) -> Result<(T, u64), Failure> {
+    let failed = |error| Failure::unmet(Because::new(format!("{} can't be written", path.display()), error));
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new()
+        .prefix(".leanfs-unfinished-")
+        // As open(2) would give it: the umask still applies.
+        .permissions(PermissionsExt::from_mode(0o666))
+        .tempfile_in(directory)
+        .map_err(failed)?;
+    let mut writer = BufWriter::new(file.as_file());
+    let result = write(&mut writer)?;
+    writer.flush().map_err(failed)?;
+    drop(writer);
+    file.as_file().sync_all().map_err(failed)?;
+    let size = file.as_file().metadata().map_err(failed)?.len();
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok((result, size))
+}

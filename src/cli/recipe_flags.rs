@@ -1,0 +1,246 @@
+//! The flags that say what to assemble, and how they become a [`Recipe`] together with `leanfs.toml`.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use leanfs::apk::PublicKey;
+use leanfs::arch::Arch;
+use leanfs::fetch::{FetchSettings, load_keys};
+use leanfs::recipe::{
+    Compression, ImageFormat, KernelSource, OtpSource, PruneLevel, Recipe, Repository, Settings,
+    SettingsError, file, parse_sha256,
+};
+
+use super::environment::Environment;
+use super::failure::{Because, Failure};
+use super::terminal::Terminal;
+
+/// Where packages come from and what is trusted.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Packages")]
+pub(super) struct PackageFlags {
+    /// Where packages come from, the most wanted first [default: Alpine's current stable main and community]
+    #[arg(long = "repository", value_name = "URL|DIR")]
+    repositories: Vec<Repository>,
+    /// A key that may sign indexes and packages, or a directory of keys [default: Alpine's own, built in]
+    #[arg(long = "key", value_name = "FILE|DIR")]
+    keys: Vec<PathBuf>,
+    /// Take indexes and packages that no trusted key has signed (hashes are still checked)
+    #[arg(long)]
+    allow_untrusted: bool,
+    /// The architecture of the image: x86_64, aarch64 or riscv64 [default: this machine's]
+    #[arg(long)]
+    arch: Option<Arch>,
+}
+
+/// How to fetch.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fetching")]
+pub(super) struct FetchFlags {
+    /// Use no network: only local repositories and what is in the cache
+    #[arg(long)]
+    offline: bool,
+    /// How many downloads and compressions at a time [default: one a processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Where downloads are kept [default: $LEANFS_CACHE_DIR, $XDG_CACHE_HOME/leanfs or ~/.cache/leanfs]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// PEM certificates to trust for https:// instead of the built-in ones [default: $SSL_CERT_FILE]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// What goes into the image.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Contents")]
+pub(super) struct ContentFlags {
+    /// The release: a directory or a tarball [default: the newest in _build/prod/rel of DIR]
+    #[arg(long, value_name = "PATH")]
+    release: Option<PathBuf>,
+    /// A package beside what the release needs; repeatable
+    #[arg(long = "package", value_name = "NAME")]
+    packages: Vec<String>,
+    /// Erlang/OTP: a tarball, its address (with --otp-sha256), or `packages` [default: the release's own ERTS, else
+    /// packages]
+    #[arg(long, value_name = "PATH|URL|packages")]
+    otp: Option<String>,
+    /// What the OTP tarball must hash to
+    #[arg(long, value_name = "HEX", requires = "otp", value_parser = parse_sha256)]
+    otp_sha256: Option<[u8; 32]>,
+    /// Where the libraries of a glibc ERTS are [default: this machine, if they fit]
+    #[arg(long, value_name = "DIR")]
+    sysroot: Option<PathBuf>,
+    /// A directory that is laid over everything else
+    #[arg(long, value_name = "DIR")]
+    overlay: Option<PathBuf>,
+    /// What to leave out: none, or apps (what the release doesn't list, and what nothing reads) [default: apps]
+    #[arg(long, value_name = "LEVEL")]
+    prune: Option<PruneLevel>,
+    /// The kernel: a package, a file, or none [default: package:linux-virt]
+    #[arg(long, value_name = "package:NAME|PATH|none")]
+    kernel: Option<KernelSource>,
+    /// Put a shell and the usual commands (busybox) into the image
+    #[arg(long)]
+    shell: bool,
+}
+
+/// What is written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct ImageFlags {
+    /// Write an initramfs (the default)
+    #[arg(long)]
+    initramfs: bool,
+    /// xz[:0-9], zstd[:1-22], gzip[:1-9], lz4 or none [default: xz]
+    #[arg(long, value_name = "NAME[:LEVEL]")]
+    compress: Option<Compression>,
+    /// The directory for the image, the kernel and manifest.json
+    #[arg(short = 'o', value_name = "DIR", default_value = "leanfs")]
+    pub output: PathBuf,
+}
+
+impl PackageFlags {
+    /// Says aloud what should not happen by accident.
+    pub(super) fn warn(&self, terminal: &Terminal) {
+        if self.allow_untrusted {
+            terminal.warning(
+                "--allow-untrusted: anyone who can change the repositories or the network between \
+                 decides what is in the image",
+            );
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.repositories = (!self.repositories.is_empty()).then(|| self.repositories.clone());
+        settings.keys = (!self.keys.is_empty()).then(|| self.keys.clone());
+        settings.arch = self.arch;
+        settings
+    }
+}
+
+/// Where packages come from, for what needs no release.
+pub(super) struct PackageSources {
+    pub repositories: Vec<Repository>,
+    pub keys: Vec<PublicKey>,
+    pub arch: Arch,
+}
+
+impl PackageFlags {
+    /// Flags over the `leanfs.toml` of `directory`, if it has one, over the defaults.
+    pub(super) fn sources(&self, directory: &Path) -> Result<PackageSources, Failure> {
+        let settings = self.settings().over(settings_of_file(directory)?);
+        let host = || Arch::host().ok_or(SettingsError::UnsupportedHost(std::env::consts::ARCH));
+        Ok(PackageSources {
+            repositories: settings.repositories.unwrap_or_else(Repository::defaults),
+            keys: load_keys(&settings.keys.unwrap_or_default())?,
+            arch: settings.arch.map_or_else(host, Ok)?,
+        })
+    }
+}
+
+/// Everything that `assemble`'s flags say.
+pub(super) struct RecipeFlags<'a> {
+    pub packages: &'a PackageFlags,
+    pub fetch: &'a FetchFlags,
+    pub contents: &'a ContentFlags,
+    pub images: &'a ImageFlags,
+}
+
+impl RecipeFlags<'_> {
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = self.packages.settings();
+        let contents = self.contents;
+        settings.release = contents.release.clone();
+        settings.packages = contents.packages.clone();
+        settings.otp = match &contents.otp {
+            Some(otp) => Some(OtpSource::parse(otp, contents.otp_sha256).map_err(|error| {
+                let wants_hash = contents.otp_sha256.is_none() && otp.contains("://");
+                Failure::usage(error).hinted(wants_hash.then(|| "give it with `--otp-sha256`".to_owned()))
+            })?),
+            None => None,
+        };
+        settings.sysroot = contents.sysroot.clone();
+        settings.overlay = contents.overlay.clone();
+        settings.prune = contents.prune;
+        settings.kernel = contents.kernel.clone();
+        settings.shell = contents.shell.then_some(true);
+        settings.formats = self.images.initramfs.then(|| vec![ImageFormat::Initramfs]);
+        settings.compression = self.images.compress;
+        Ok(settings)
+    }
+
+    /// Flags over the `leanfs.toml` of `directory`, if it has one. `newest_release` is asked for the release if
+    /// neither names it.
+    pub(super) fn recipe(
+        &self,
+        directory: &Path,
+        environment: &Environment,
+        newest_release: impl FnOnce() -> Result<PathBuf, Failure>,
+    ) -> Result<Recipe, Failure> {
+        let mut settings = self.settings()?.over(settings_of_file(directory)?);
+        if settings.release.is_none() {
+            settings.release = Some(newest_release()?);
+        }
+        let mut recipe = settings.into_recipe(&self.images.output, self.fetch.cache(environment)?)?;
+        recipe.allow_untrusted = self.packages.allow_untrusted;
+        recipe.offline = self.fetch.offline;
+        if let Some(jobs) = self.fetch.jobs {
+            recipe.jobs = jobs.get();
+        }
+        recipe.ca_file = self.fetch.ca_file(environment);
+        recipe.proxy = environment.proxy.clone();
+        if let Some(epoch) = environment.source_date_epoch {
+            recipe.source_date_epoch = epoch;
+        }
+        Ok(recipe)
+    }
+}
+
+impl FetchFlags {
+    /// For fetching without a recipe.
+    pub(super) fn settings(
+        &self,
+        packages: &PackageFlags,
+        keys: Vec<PublicKey>,
+        environment: &Environment,
+    ) -> Result<FetchSettings, Failure> {
+        let mut settings = FetchSettings::new(self.cache(environment)?);
+        settings.offline = self.offline;
+        if let Some(jobs) = self.jobs {
+            settings.jobs = jobs.get();
+        }
+        settings.keys = keys;
+        settings.allow_untrusted = packages.allow_untrusted;
+        settings.ca_file = self.ca_file(environment);
+        settings.proxy = environment.proxy.clone();
+        Ok(settings)
+    }
+
+    fn ca_file(&self, environment: &Environment) -> Option<PathBuf> {
+        self.ca_file.clone().or_else(|| environment.ca_file.clone())
+    }
+
+    fn cache(&self, environment: &Environment) -> Result<PathBuf, Failure> {
+        self.cache_dir.clone().or_else(|| environment.cache.clone()).ok_or_else(|| {
+            Failure::usage("there is no home directory for a cache of downloads")
+                .hinted("name a directory with `--cache-dir`".to_owned())
+        })
+    }
+}
+
+/// The `leanfs.toml` of a project.
+pub(super) fn recipe_file(project: &Path) -> PathBuf {
+    if project == Path::new(".") { file::FILE_NAME.into() } else { project.join(file::FILE_NAME) }
+}
+
+fn settings_of_file(directory: &Path) -> Result<Settings, Failure> {
+    let path = recipe_file(directory);
+    match fs_err::read_to_string(&path) {
+        Ok(text) => Ok(file::parse(&text, &path)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Settings::default()),
+        Err(error) => Err(Failure::usage(Because::new(format!("{} can't be read", path.display()), error))),
+    }
+}

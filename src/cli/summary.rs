@@ -1,0 +1,235 @@
+//! The end of `assemble`, for people: what was written, what it holds, what is not in it, and how to start it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use leanfs::report::manifest::Manifest;
+use leanfs::tree::LayerKind;
+
+use super::terminal::megabytes;
+
+/// How many parts are listed when not all are asked for.
+const MOST_PARTS: usize = 16;
+
+/// The summary. `all_parts` lists every part of the image, else the largest; `start` are the command lines, any of
+/// which starts the image.
+pub(super) fn render(manifest: &Manifest, directory: &str, all_parts: bool, start: &[String]) -> String {
+    let mut text = String::new();
+    let release = &manifest.release;
+    line(
+        &mut text,
+        format_args!(
+            "\n{} {} for {}, ERTS {} from {}\n",
+            release.name,
+            release.version,
+            manifest.arch,
+            release.erts,
+            match release.otp_source.as_str() {
+                "release" => "the release itself",
+                "packages" => "packages",
+                "tarball" => "the OTP tarball",
+                other => other,
+            }
+        ),
+    );
+    let mut rows: Vec<Row> = (manifest.outputs.iter())
+        .map(|output| Row { name: format!("{directory}/{}", output.name), size: output.size, files: None })
+        .collect();
+    rows.push(Row::total(&rows));
+    table(&mut text, &rows);
+    contents(&mut text, manifest, all_parts);
+    libraries(&mut text, manifest);
+    absences(&mut text, manifest);
+    if !manifest.notes.is_empty() {
+        line(&mut text, format_args!("\nNotes"));
+        for note in &manifest.notes {
+            line(&mut text, format_args!("  {note}"));
+        }
+    }
+    if !start.is_empty() {
+        line(&mut text, format_args!("\nStart it"));
+        for command in start {
+            line(&mut text, format_args!("  {command}"));
+        }
+    }
+    text
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a `String` can't fail.
+    let _ = writeln!(text, "{content}");
+}
+
+/// A line of a table: a name, a size in bytes, perhaps a number of files.
+struct Row {
+    name: String,
+    size: u64,
+    files: Option<usize>,
+}
+
+impl Row {
+    fn total(rows: &[Self]) -> Self {
+        let size = rows.iter().map(|row| row.size).sum();
+        let files = rows.iter().map(|row| row.files).sum();
+        Self { name: "total".to_owned(), size, files }
+    }
+}
+
+fn table(text: &mut String, rows: &[Row]) {
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
+    for Row { name, size, files: count } in rows {
+        let files = count.map_or(String::new(), |count| format!(" {count:>6} {}", files(count)));
+        line(text, format_args!("  {name:<width$} {:>11}{files}", megabytes(*size)));
+    }
+}
+
+fn contents(text: &mut String, manifest: &Manifest, all_parts: bool) {
+    let mut parts: BTreeMap<(LayerKind, &str), (u64, usize)> = BTreeMap::new();
+    for file in &manifest.files {
+        let (size, count) = parts.entry((file.layer, &file.part)).or_default();
+        *size += file.size;
+        *count += 1;
+    }
+    let mut rows: Vec<Row> = parts
+        .into_iter()
+        .map(|((layer, part), (size, count))| Row { name: source(layer, part), size, files: Some(count) })
+        .collect();
+    rows.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.name.cmp(&b.name)));
+    let total = Row::total(&rows);
+    if !all_parts && rows.len() > MOST_PARTS {
+        let smaller = rows.split_off(MOST_PARTS - 1);
+        rows.push(Row { name: format!("{} smaller parts", smaller.len()), ..Row::total(&smaller) });
+    }
+    rows.push(total);
+    line(text, format_args!("\nInside, before compression"));
+    table(text, &rows);
+}
+
+/// A part of a layer by name: `package zlib`, `skeleton`.
+fn source(layer: LayerKind, part: &str) -> String {
+    if part.is_empty() { layer.to_string() } else { format!("{layer} {part}") }
+}
+
+fn files(count: usize) -> &'static str {
+    if count == 1 { "file" } else { "files" }
+}
+
+/// Where the shared libraries are from.
+fn libraries(text: &mut String, manifest: &Manifest) {
+    let mut sources: BTreeMap<(LayerKind, &str), Vec<&str>> = BTreeMap::new();
+    for file in &manifest.files {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let library = name.ends_with(".so") || name.contains(".so.");
+        let in_library_directory =
+            ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/local/lib/"].iter().any(|directory| {
+                file.path.strip_prefix(directory).is_some_and(|rest| {
+                    // The libraries themselves, also in Debian's directories by architecture, but no plugins.
+                    rest.split_once('/')
+                        .is_none_or(|(first, below)| first.contains("-linux-") && !below.contains('/'))
+                })
+            });
+        if file.kind == "file" && library && in_library_directory {
+            sources.entry((file.layer, &file.part)).or_default().push(name);
+        }
+    }
+    if sources.is_empty() {
+        return;
+    }
+    line(text, format_args!("\nShared libraries"));
+    for ((layer, part), names) in sources {
+        line(text, format_args!("  from {}: {}", source(layer, part), names.join(", ")));
+    }
+}
+
+fn absences(text: &mut String, manifest: &Manifest) {
+    let mut pruned: BTreeMap<&str, (u64, usize, &str)> = BTreeMap::new();
+    for removed in &manifest.removed {
+        let (size, count, _) = pruned.entry(&removed.rule).or_insert((0, 0, &removed.reason));
+        *size += removed.size;
+        *count += 1;
+    }
+    if pruned.is_empty() && manifest.left_out.is_empty() && manifest.unknown_scripts.is_empty() {
+        return;
+    }
+    line(text, format_args!("\nNot inside"));
+    for left_out in &manifest.left_out {
+        line(text, format_args!("  {}: {}", left_out.name, left_out.reason));
+    }
+    for (rule, (size, count, _)) in &pruned {
+        line(text, format_args!("  {rule}: {} in {count} {}", megabytes(*size), files(*count)));
+    }
+    for script in &manifest.unknown_scripts {
+        line(
+            text,
+            format_args!(
+                "  what the {} script of {} would do is not known, and was not done",
+                script.script, script.package
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary() {
+        let file = |path: &str, size: u64, layer: &str, part: &str| serde_json::json!({"path": path, "kind": "file", "size": size, "layer": layer, "part": part});
+        let removed = |path: &str| {
+            serde_json::json!({"path": path, "size": 1_500_000, "layer": "otp", "part": "wx", "rule": "unused applications",
+                "reason": "the release doesn't list wx"})
+        };
+        let manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "format": 1, "leanfs": "0.1.0", "arch": "x86_64",
+            "release": {"name": "hello", "version": "0.1.0", "erts": "15.2.7", "otp_source": "packages",
+                "applications": {"kernel": "10.2"}},
+            "packages": [],
+            "left_out": [{"name": "busybox", "reason": "only wrapper scripts want /bin/sh"}],
+            "unknown_scripts": [{"package": "foo-1-r0", "script": "post-install", "text": "#!/bin/sh\n"}],
+            "notes": ["the shell is not in the image"],
+            "outputs": [
+                {"name": "initramfs.cpio.xz", "kind": "initramfs", "size": 4_650_000, "sha256": "00"},
+                {"name": "kernel", "kind": "kernel", "size": 12_600_000, "sha256": "00"}],
+            "files": [
+                file("/lib/ld-musl-x86_64.so.1", 650_000, "package", "musl"),
+                file("/usr/lib/libz.so.1.3.1", 100_000, "package", "zlib"),
+                file("/usr/lib/erlang/lib/crypto-5/priv/lib/crypto.so", 100_000, "package", "erlang27"),
+                file("/init", 20_000, "skeleton", "")],
+            "removed": [removed("/a"), removed("/b")],
+            "command_line": "console=ttyS0"
+        }))
+        .expect("a manifest");
+        let text = render(&manifest, "leanfs", false, &["leanfs launch leanfs".to_owned()]);
+        let want = "
+hello 0.1.0 for x86_64, ERTS 15.2.7 from packages
+
+  leanfs/initramfs.cpio.xz     4.65 MB
+  leanfs/kernel               12.60 MB
+  total                       17.25 MB
+
+Inside, before compression
+  package musl         0.65 MB      1 file
+  package erlang27     0.10 MB      1 file
+  package zlib         0.10 MB      1 file
+  skeleton             0.02 MB      1 file
+  total                0.87 MB      4 files
+
+Shared libraries
+  from package musl: ld-musl-x86_64.so.1
+  from package zlib: libz.so.1.3.1
+
+Not inside
+  busybox: only wrapper scripts want /bin/sh
+  unused applications: 3.00 MB in 2 files
+  what the post-install script of foo-1-r0 would do is not known, and was not done
+
+Notes
+  the shell is not in the image
+
+Start it
+  leanfs launch leanfs
+";
+        assert_eq!(text, want, "{text}");
+    }
+}

@@ -1,0 +1,173 @@
+//! Where leanfs prints: results on stdout, everything else on stderr. No text from outside can move the cursor or
+//! change colours: control characters are shown escaped.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use super::environment::Environment;
+use super::failure::Failure;
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a verb's flags say about its output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct OutputMode {
+    /// Objects on stdout instead of text.
+    pub json: bool,
+    /// Only warnings and errors.
+    pub quiet: bool,
+    /// More of what happens.
+    pub verbose: bool,
+}
+
+/// The two streams and how to write to them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terminal {
+    /// The flags.
+    pub mode: OutputMode,
+    color: bool,
+    /// Progress may be drawn with a moving cursor.
+    pub draws: bool,
+}
+
+impl Terminal {
+    pub(super) fn new(mode: OutputMode, color: ColorWhen, environment: &Environment) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let color = match color {
+            ColorWhen::Auto => terminal && !environment.no_color,
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+        };
+        Self { mode, color, draws: terminal && !environment.dumb_terminal }
+    }
+
+    /// A result for people; nothing with `--json` or `--quiet`.
+    pub(super) fn result(&self, text: &str) -> Result<(), Failure> {
+        if self.mode.json || self.mode.quiet { Ok(()) } else { written(print(text)) }
+    }
+
+    /// A result that was asked for, so that `--quiet` doesn't hide it; nothing with `--json`.
+    pub(super) fn answer(&self, text: &str) -> Result<(), Failure> {
+        if self.mode.json { Ok(()) } else { written(print(text)) }
+    }
+
+    /// A result for programs: one line; nothing without `--json`.
+    pub(super) fn object(&self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        if !self.mode.json {
+            return Ok(());
+        }
+        // Nothing that leanfs prints has a map whose keys are no strings.
+        let line = serde_json::to_string(value).expect("events and results are JSON");
+        written(print_line(&line))
+    }
+
+    /// One line on stderr. That nobody reads stderr is no reason to stop.
+    pub(super) fn note(&self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{}", escaped(text));
+    }
+
+    /// One line on stderr whose outside texts are escaped already.
+    pub(super) fn note_verbatim(&self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// A line on stderr that should be seen.
+    pub(super) fn warning(&self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{}", self.warning_line(text));
+    }
+
+    /// The text of [`Terminal::warning`].
+    pub(super) fn warning_line(&self, text: &str) -> String {
+        format!("{} {}", self.painted("33;1", "Warning:"), escaped(text))
+    }
+
+    /// `Error:`, `Caused by:` and `Hint:` on stderr.
+    pub(super) fn error_block(&self, texts: &[String], hint: Option<&str>) {
+        let mut block = String::new();
+        for (index, text) in texts.iter().enumerate() {
+            let label =
+                if index == 0 { self.painted("31;1", "Error:") } else { self.painted("1", "Caused by:") };
+            block += &format!("{label} {}\n", indented(&escaped(text)));
+        }
+        if let Some(hint) = hint {
+            block += &format!("{} {}\n", self.painted("36;1", "Hint:"), indented(&escaped(hint)));
+        }
+        let _ = io::stderr().lock().write_all(block.as_bytes());
+    }
+
+    fn painted(&self, style: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(escaped(text).as_bytes())?;
+    stdout.flush()
+}
+
+/// JSON has its own escapes.
+fn print_line(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(line.as_bytes())?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::BrokenPipe,
+        _ => Failure::unmet(super::failure::Because::new("stdout can't be written to", error)),
+    })
+}
+
+/// Control characters other than newlines and tabs as `\u{1b}`, so that no text moves the cursor.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => escaped.push(c),
+            // C0, DEL, C1, and the marks that turn the direction of writing.
+            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                escaped.extend(c.escape_unicode());
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n  ")
+}
+
+/// A size for people: `8.12 MB`, with MB = 10^6 bytes.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_moves_the_cursor() {
+        assert_eq!(escaped("a\tb\nc"), "a\tb\nc");
+        assert_eq!(escaped("\x1b[31mred\r\u{9b}x\u{202e}"), "\\u{1b}[31mred\\u{d}\\u{9b}x\\u{202e}");
+        assert_eq!(escaped("grün ✓"), "grün ✓");
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(megabytes(0), "0.00 MB");
+        assert_eq!(megabytes(8_124_999), "8.12 MB");
+    }
+}
