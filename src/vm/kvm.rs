@@ -283,6 +283,7 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::qemu::fake;
     use super::*;
 
     #[test]
@@ -313,19 +314,6 @@ mod tests {
         assert_eq!(unusable, Err(Unusable::Device("not there".to_owned())));
         let choice = choose(Accelerator::Tcg, host, qemu, None).expect("TCG needs nothing");
         assert_eq!(choice, Choice { accelerator: UsedAccelerator::Tcg, reason: None });
-    }
-
-    /// An emulator that does what a shell script says. Another process writes it: a file that this one has open for
-    /// writing could be inherited by what other tests start meanwhile, and could not be executed then.
-    fn fake(directory: &Path, script: &str) -> PathBuf {
-        let path = directory.join("qemu");
-        let status = Command::new("/bin/sh")
-            .args(["-c", r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#, "sh"])
-            .arg(&path)
-            .arg(script)
-            .status();
-        assert!(status.expect("a shell").success());
-        path
     }
 
     #[test]

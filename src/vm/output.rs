@@ -89,11 +89,11 @@ fn read_manifest(directory: &Path, path: &Path) -> Result<Manifest, VmError> {
     serde_json::from_slice(&bytes).map_err(bad)
 }
 
+/// Output directories for the tests of this room.
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn manifest(format: u64, outputs: &str) -> String {
+pub(super) mod sample {
+    /// A manifest with these outputs.
+    pub(in crate::vm) fn manifest(format: u64, outputs: &str) -> String {
         format!(
             r#"{{"format":{format},"leanfs":"0.1.0","arch":"x86_64","release":{{"name":"a","version":"1","erts":"15",
             "otp_source":"release","applications":{{}}}},"packages":[],"left_out":[],"unknown_scripts":[],"notes":[],
@@ -101,17 +101,29 @@ mod tests {
         )
     }
 
-    fn output(name: &str, kind: &str, size: u64) -> String {
+    /// An entry of the list of outputs.
+    pub(in crate::vm) fn output(name: &str, kind: &str, size: u64) -> String {
         serde_json::json!({"name": name, "kind": kind, "size": size, "sha256": "00"}).to_string()
     }
+
+    /// Writes a directory that is consistent.
+    pub(in crate::vm) fn write(directory: &std::path::Path) {
+        let outputs = [output("kernel", "kernel", 3), output("initramfs.cpio.xz", "initramfs", 2)].join(",");
+        fs_err::write(directory.join("manifest.json"), manifest(1, &outputs)).expect("written");
+        fs_err::write(directory.join("kernel"), "abc").expect("written");
+        fs_err::write(directory.join("initramfs.cpio.xz"), "ab").expect("written");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::{manifest, output};
+    use super::*;
 
     #[test]
     fn reads_what_is_consistent() {
         let directory = tempfile::tempdir().expect("a directory");
-        let both = [output("kernel", "kernel", 3), output("initramfs.cpio.xz", "initramfs", 2)].join(",");
-        fs::write(directory.path().join("manifest.json"), manifest(1, &both)).expect("written");
-        fs::write(directory.path().join("kernel"), "abc").expect("written");
-        fs::write(directory.path().join("initramfs.cpio.xz"), "ab").expect("written");
+        sample::write(directory.path());
         let files = BootFiles::read(directory.path()).expect("consistent");
         assert_eq!(files.arch, Arch::X86_64);
         assert_eq!(files.kernel, directory.path().join("kernel"));

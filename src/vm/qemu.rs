@@ -73,7 +73,7 @@ impl GuestCommand<'_> {
         let acpi = if self.is_without_acpi() { ",acpi=off" } else { "" };
         add("-machine", format!("{}{acpi}", self.machine).into());
         add("-accel", self.accelerator.name().into());
-        add("-cpu", if self.accelerator == UsedAccelerator::Kvm { "host" } else { "max" }.into());
+        add("-cpu", self.processor().into());
         add("-smp", self.cpus.to_string().into());
         add("-m", format!("{}M", self.memory_mib).into());
         add("-display", "none".into());
@@ -97,6 +97,15 @@ impl GuestCommand<'_> {
         // start: a guest that starts anew, as a kernel does that panicked, ends.
         arguments.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
         arguments
+    }
+
+    fn processor(&self) -> &'static str {
+        match (self.accelerator, self.files.arch) {
+            (UsedAccelerator::Kvm, _) => "host",
+            // It has no `max` before QEMU 8.2.
+            (UsedAccelerator::Tcg, Arch::Riscv64) => "rv64",
+            (UsedAccelerator::Tcg, Arch::X86_64 | Arch::Aarch64) => "max",
+        }
     }
 
     /// The kernel's command line. A kernel that panics starts anew at once, and so ends the emulator, unless the
@@ -180,6 +189,20 @@ fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// An emulator that does what a shell script says. Another process writes it: a file that this one has open for
+/// writing could be inherited by what other tests start meanwhile, and could not be executed then.
+#[cfg(test)]
+pub(super) fn fake(directory: &Path, script: &str) -> PathBuf {
+    let path = directory.join("qemu");
+    let status = std::process::Command::new("/bin/sh")
+        .args(["-c", r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#, "sh"])
+        .arg(&path)
+        .arg(script)
+        .status();
+    assert!(status.expect("a shell").success());
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +269,24 @@ mod tests {
         for part in ["-machine\nmicrovm,acpi=off\n", "\n-append\npanic=5 no_timer_check reboot=t leanfs.ip="]
         {
             assert!(text.contains(part), "{part:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn other_architectures() {
+        for (arch, processor) in [(Arch::Aarch64, "max"), (Arch::Riscv64, "rv64")] {
+            let command = GuestCommand {
+                files: &files(arch, "console=ttyAMA0"),
+                machine: Machine::Virt,
+                memory_mib: NonZeroU32::new(256).expect("not zero"),
+                cpus: NonZeroU32::MIN,
+                accelerator: UsedAccelerator::Tcg,
+                forwards: &[],
+                terminal_signals: false,
+            };
+            let text = arguments(&command);
+            assert!(text.starts_with(&format!("-machine\nvirt\n-accel\ntcg\n-cpu\n{processor}\n")), "{text}");
+            assert!(text.contains("\n-append\nconsole=ttyAMA0 panic=-1 leanfs.ip="), "{text}");
         }
     }
 

@@ -96,7 +96,7 @@ impl VerifyFailure {
             return None;
         } else if self.console.is_empty() {
             "nothing came to the console: does the kernel know this machine and its serial port (--machine, console= \
-             on its command line)?"
+             on its command line)? Or did it need more time (--timeout)?"
         } else if self.port_closed {
             "nothing listens on the port, as it seems: does the application listen on all addresses (0.0.0.0), and \
              does the image have the drivers for the network card?"

@@ -20,6 +20,9 @@ const QUIET: Duration = Duration::from_millis(100);
 /// How long after a kernel's last words (panic, halt) further lines are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
+/// What stands for a time limit that is beyond what clocks can say.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// How many times other ports are tried when another program took those that were just found free.
 const PORT_TRIES: usize = 5;
 
@@ -106,7 +109,8 @@ fn boot(
         ask(index, expectation, forward.host, &stop, &sender)?;
     }
     let mut watch = Watch::new(settings, started);
-    let end = watch.follow(&events, started + settings.timeout)?;
+    let deadline = started.checked_add(settings.timeout).unwrap_or(started + FOR_EVER);
+    let end = watch.follow(&events, deadline)?;
     drop(stop);
     let end = match end {
         None => {
@@ -423,6 +427,53 @@ mod tests {
         }
         let (end, _) = follow(&expected, LONG, vec![says("bye\n"), GuestEvent::ConsoleClosed]);
         assert_eq!(end, Some(End::Closed));
+    }
+
+    #[test]
+    fn a_signal_ends_the_wait() {
+        let (sender, receiver) = sync_channel(1);
+        sender.send(GuestEvent::Signal(15)).expect("there is room");
+        let settings = settings(Some("hello"), &[]);
+        let result = Watch::new(&settings, Instant::now()).follow(&receiver, Instant::now() + LONG);
+        assert!(matches!(result, Err(VmError::Interrupted { signal: 15 })), "{result:?}");
+    }
+
+    /// Verifies with an emulator that does what a shell script says.
+    fn verify_with(script: &str, mut settings: VerifySettings) -> Result<VerifyReport, VmError> {
+        let directory = tempfile::tempdir().expect("a directory");
+        super::super::output::sample::write(directory.path());
+        settings.guest.directory = directory.path().to_owned();
+        settings.guest.accelerator = super::super::Accelerator::Tcg;
+        settings.guest.qemu = Some(super::super::qemu::fake(directory.path(), script));
+        verify(&settings, &crate::report::Silent)
+    }
+
+    #[test]
+    fn ports_that_another_program_took_are_tried_anew() {
+        let script = r#"[ -e "$0.2" ] && { echo hello; exec sleep 60; }
+            [ -e "$0.1" ] && touch "$0.2"
+            touch "$0.1"
+            echo "qemu: -netdev user,…: Could not set up host forwarding rule '…'" >&2
+            exit 1"#;
+        let report = verify_with(script, settings(Some("hello"), &[])).expect("at the third try");
+        assert_eq!(report.met.len(), 1);
+        let script = "echo 'Could not set up host forwarding rule' >&2; exit 1";
+        let error = verify_with(script, settings(Some("hello"), &[])).expect_err("never");
+        assert!(matches!(error, VmError::QemuFailed { .. }), "{error}");
+        assert!(error.hint().expect("what to do").contains("port"));
+    }
+
+    #[test]
+    fn emulators_that_fail() {
+        let mut expected = settings(Some("hello"), &[]);
+        expected.timeout = Duration::MAX;
+        let error =
+            verify_with("echo 'no such \u{1b}machine' >&2; exit 2", expected.clone()).expect_err("no guest");
+        let text = error.to_string();
+        assert!(text.ends_with("/qemu failed (exit status: 2): no such \\u{1b}machine"), "{text}");
+        let error = verify_with("echo booting; echo oh >&2; exit 3", expected).expect_err("no application");
+        let text = error.to_string();
+        assert!(text.contains(" (exit status: 3): oh\nnot met: "), "{text}");
     }
 
     #[test]
