@@ -123,7 +123,6 @@ fn line<'a>(conf: &mut Vec<u8>, key: &str, words: impl IntoIterator<Item = &'a [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::OnExit;
 
     fn path(text: &str) -> TreePath {
         text.parse().expect("a path")
@@ -143,10 +142,12 @@ mod tests {
             notes: Vec::new(),
             ..StartPlan::default()
         };
-        let mut run = RunSettings::default();
-        run.hostname = "web.local".to_owned();
-        run.env.insert("MODE".to_owned(), "user's".to_owned());
-        run.on_exit = OnExit::Reboot;
+        let run = RunSettings {
+            hostname: "web.local".to_owned(),
+            env: [pair("MODE", "user's")].into(),
+            on_exit: OnExit::Reboot,
+            ..RunSettings::default()
+        };
         let conf = render(&plan, &run, &[path("lib/modules/6/a.ko"), path("lib/modules/6/b.ko")]);
         let expected = b"# leanfs init.conf 1\n\
             hostname web.local\n\
