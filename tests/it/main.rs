@@ -1,4 +1,5 @@
 //! Integration tests: one module a capability.
+
 mod apk_formats;
 mod cli;
 mod embed;
@@ -10,5 +11,6 @@ mod pid1;
 mod release;
 mod resolve;
 mod server;
+mod start;
 mod tiny;
 mod vm;

@@ -255,9 +255,9 @@ const ALLOCATOR: [&str; 23] = [
     "mmbcs", "mmmbc", "mmsbc", "msbclt", "ramv", "rmbcmt", "rsbcmt", "rsbcst", "sbct", "smbcs",
 ];
 /// After `+M`.
-const MEMORY: [&str; 22] = [
-    "ea", "ummc", "uycs", "usac", "im", "is", "it", "lpm", "Mamcbf", "Mrmcbf", "Mmcs", "Mscs", "Mscrfsd",
-    "Msco", "Mscrpm", "Ye", "Ym", "Ytp", "Ytt", "Iscs", "Xscs", "dai",
+const MEMORY: [&str; 21] = [
+    "ea", "ummc", "uycs", "usac", "im", "is", "lpm", "Mamcbf", "Mrmcbf", "Mmcs", "Mscs", "Mscrfsd", "Msco",
+    "Mscrpm", "Ye", "Ym", "Ytp", "Ytt", "Iscs", "Xscs", "dai",
 ];
 /// Whole flags that came with OTP 27.
 const NEWER: [&str; 3] = ["hmaxib", "zhft", "MMlp"];
