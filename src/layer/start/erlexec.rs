@@ -83,6 +83,9 @@ pub(super) fn split(text: &[u8], comments: bool) -> Vec<Vec<u8>> {
     words
 }
 
+/// Reads an argument file, or says why it can't.
+type ReadFile<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, String> + 'a;
+
 /// What an argument list and its sources are merged from.
 pub(super) struct Sources<'a> {
     /// The environment: `ERL_AFLAGS`, `ERL_FLAGS`, `ERL_ZFLAGS` and `ERL_OTPnn_FLAGS` count.
@@ -90,7 +93,7 @@ pub(super) struct Sources<'a> {
     /// The major version of ERTS.
     pub(super) erts_major: u32,
     /// Reads an argument file.
-    pub(super) read: &'a dyn Fn(&[u8]) -> Result<Vec<u8>, String>,
+    pub(super) read: &'a ReadFile<'a>,
 }
 
 /// A merged argument list: what comes before `-extra`, and what after it.
