@@ -3,6 +3,7 @@
 mod apk_formats;
 mod cli;
 mod embed;
+mod end_to_end;
 mod fetch;
 mod kernel;
 mod libraries;

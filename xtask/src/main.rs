@@ -1,1 +1,87 @@
-fn main() {}
+//! Development tasks: `cargo xtask TASK`. Run without a task for the list.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod demo;
+mod deny;
+mod fixtures;
+mod mirror;
+mod package;
+mod pypi;
+mod run;
+mod server;
+mod setup;
+mod suite;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  demo             a sample release from its sources to its first line in QEMU
+  test [--full]    everything that CI runs; --full also what CI only samples
+  mirror [DIR]     a real, signed Alpine repository (default target/mirror)
+  bench            leanfs beside the usual tools, on this machine
+  setup            what the other tasks do first: installs what is missing
+";
+
+fn main() -> ExitCode {
+    if let Some(real) = std::env::var_os(deny::REAL_CARGO) {
+        return deny::as_cargo(&real).unwrap_or_else(|error| {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        });
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["setup"] => setup::run(),
+        ["mirror"] => mirror::command(&default_mirror()),
+        ["mirror", directory] if !directory.starts_with('-') => mirror::command(Path::new(directory)),
+        ["demo"] => demo::run(),
+        ["test"] => suite::run(false),
+        ["test", "--full"] => suite::run(true),
+        ["bench"] => bench::run(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The checkout that this xtask was built from.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().expect("xtask stands inside the checkout").to_path_buf()
+}
+
+/// Cargo's build directory, where all that tasks make is kept.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
+}
+
+/// Where downloads and intermediate files of tasks are kept.
+fn work() -> PathBuf {
+    target().join("xtask")
+}
+
+/// Where the test mirror stands unless something else is asked for.
+fn default_mirror() -> PathBuf {
+    target().join("mirror")
+}

@@ -1,0 +1,169 @@
+//! Images that boot in QEMU to their application.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::bench::{Bench, Mirror, full, shared, skip, succeed, text, tools};
+
+/// The flags of `assemble` that take a release and packages and write `output`.
+fn assemble_flags(release: &Path, mirror: &Mirror, output: &Path) -> Vec<OsString> {
+    let mut flags: Vec<OsString> =
+        ["assemble", "--initramfs", "--offline", "--release"].map(OsString::from).into();
+    flags.push(release.into());
+    flags.extend(mirror.flags().into_iter().map(PathBuf::into_os_string));
+    flags.extend([OsString::from("-o"), output.into()]);
+    flags
+}
+
+fn boot_tools() -> Option<()> {
+    tools(&["qemu-system-x86_64"])
+}
+
+fn only_in_full() -> Option<()> {
+    if full() { Some(()) } else { skip("this boot runs with `cargo xtask test --full`") }
+}
+
+/// `mix release` with its defaults has a glibc ERTS inside: its libraries come from this machine. Nothing is said on
+/// the command line.
+#[test]
+fn a_release_of_the_hosts_mix_boots_after_a_bare_assemble() {
+    let test = || -> Option<()> {
+        boot_tools()?;
+        let mirror = Mirror::host()?;
+        let bench = Bench::new();
+        let project = bench.mix_project("hello", true)?;
+        fs_err::write(project.join("leanfs.toml"), mirror.toml()).expect("a leanfs.toml");
+        let said = text(&succeed(bench.leanfs(["assemble"]).current_dir(&project)));
+        assert!(
+            said.contains("glibc") || said.contains("this machine"),
+            "where the libraries are from: {said}"
+        );
+        let output = project.join("leanfs");
+        for name in ["initramfs.cpio.xz", "kernel", "manifest.json"] {
+            assert!(output.join(name).is_file(), "{name}");
+        }
+        bench.verify(&output, ["--expect", "hello from hello on OTP [0-9]+"]);
+        Some(())
+    };
+    let _ = test();
+}
+
+/// Without an ERTS: the `erlang` package of the same versions, the kernel's network modules, an address from the
+/// kernel's command line, `config/runtime.exs` read at boot, a shared library below `:crypto`.
+#[test]
+fn web_answers_from_inside() {
+    let test = || -> Option<()> {
+        boot_tools()?;
+        let mirror = Mirror::host()?;
+        let bench = Bench::new();
+        let project = bench.mix_project("web", false)?;
+        let toml =
+            format!("{}[run]\nhostname = \"web.test\"\nenv = {{ GREETING = \"moin\" }}\n", mirror.toml());
+        fs_err::write(project.join("leanfs.toml"), toml).expect("a leanfs.toml");
+        succeed(bench.leanfs(["assemble", "--compress", "zstd"]).current_dir(&project));
+        let expected = [
+            ":80/=hello from web on OTP",
+            ":80/health=ok",
+            ":80/runtime=greeting=moin read_at=boot host=web.test root=/app",
+            // sha256 of "leanfs"
+            ":80/crypto=124f67032fa3ea245defd3644ffc768d1328ba6aaae52c6c86f93a9d01931dce random=16",
+            ":80/count=count=1",
+            ":80/priv=a note from priv",
+            ":80/protocol=consolidated=true the integer 7",
+        ];
+        let flags = expected.iter().flat_map(|expected| ["--expect-http", expected]);
+        bench.verify(&project.join("leanfs"), flags.chain(["--expect", "web listens on port 80"]));
+        Some(())
+    };
+    let _ = test();
+}
+
+/// `systools:make_tar` alone: no `bin/`, no `vm.args`, no `start_erl.data`; and a NIF of C++ code.
+#[test]
+fn a_bare_systools_release_with_a_nif_boots() {
+    let test = || -> Option<()> {
+        boot_tools()?;
+        let mirror = Mirror::host()?;
+        let bench = Bench::new();
+        // With its own ERTS in the short run, with the package's too in the long one.
+        for erts in if full() { vec![true, false] } else { vec![true] } {
+            let bench_release = bench.systools_release(erts)?;
+            let output = bench.path("out");
+            succeed(&mut bench.leanfs(assemble_flags(&bench_release, &mirror, &output)));
+            bench.verify(
+                &output,
+                ["--expect", r#"\{"hello":"from jiffy_app","otp":"[0-9]+","numbers":\[1,2.5,-3\]\}"#],
+            );
+        }
+        Some(())
+    };
+    let _ = test();
+}
+
+/// Alpine's own Erlang, for musl.
+#[test]
+fn a_release_boots_on_the_erlang_package_of_alpine() {
+    let test = || -> Option<()> {
+        boot_tools()?;
+        let release = shared()?.join("releases/hello-otp27-noerts.tar.gz");
+        let bench = Bench::new();
+        let output = bench.path("out");
+        succeed(&mut bench.leanfs(assemble_flags(&release, &Mirror::shared()?, &output)));
+        bench.verify(&output, ["--expect", "hello from"]);
+        Some(())
+    };
+    let _ = test();
+}
+
+/// Each release in `../shared` with packages, and on the OTP tarball.
+#[test]
+fn every_shared_release_boots_on_packages_and_on_the_tarball() {
+    let test = || -> Option<()> {
+        boot_tools()?;
+        let shared = shared()?;
+        only_in_full()?;
+        let mirror = Mirror::shared()?;
+        let tarball = shared.join("otp/otp-27.3.4.1-x86_64-linux-musl.tar.xz");
+        let bench = Bench::new();
+        let mut releases: Vec<PathBuf> = fs_err::read_dir(shared.join("releases"))
+            .expect("releases")
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
+        releases.sort();
+        for release in releases {
+            for otp in [None, Some(&tarball)] {
+                let output = bench.path("out");
+                let mut flags = assemble_flags(&release, &mirror, &output);
+                flags.extend(otp.iter().flat_map(|otp| [OsString::from("--otp"), (*otp).into()]));
+                succeed(&mut bench.leanfs(flags));
+                println!("{} {otp:?}", release.display());
+                bench.verify(&output, ["--expect", "hello from"]);
+            }
+        }
+        Some(())
+    };
+    let _ = test();
+}
+
+/// Every compressor that the kernel knows, and none.
+#[test]
+fn the_kernel_reads_every_compression() {
+    let test = || -> Option<()> {
+        boot_tools()?;
+        let mirror = Mirror::host()?;
+        only_in_full()?;
+        let bench = Bench::new();
+        let project = bench.mix_project("hello", true)?;
+        for compression in ["zstd", "gzip", "lz4", "none"] {
+            let output = bench.path("out");
+            let mut flags = assemble_flags(&project.join("_build/prod/rel/hello"), &mirror, &output);
+            flags.extend(["--compress", compression].map(OsString::from));
+            succeed(&mut bench.leanfs(flags));
+            println!("{compression}");
+            // An archive that is not compressed is in memory twice while the kernel unpacks it.
+            bench.verify(&output, ["--expect", "hello from", "--memory", "384"]);
+        }
+        Some(())
+    };
+    let _ = test();
+}

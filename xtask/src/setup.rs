@@ -1,0 +1,88 @@
+//! What the tasks need of the machine: Debian packages, installed when they are missing.
+//!
+//! Root installs them; for anyone else the line to run is printed. What is there already costs one look.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+
+/// Debian packages, with the programs or files that show that they are there (any other way of having them is as
+/// good), and what they are for.
+const PACKAGES: &[(&str, &[&str])] = &[
+    // Boots images.
+    ("qemu-system-x86", &["/usr/bin/qemu-system-x86_64"]),
+    // Reads the qcow2 image that the mirror is made of; debugfs reads the ext4 system in it.
+    ("qemu-utils", &["/usr/bin/qemu-img"]),
+    ("e2fsprogs", &["/usr/sbin/debugfs", "/sbin/debugfs"]),
+    // The test key of the mirror.
+    ("openssl", &["/usr/bin/openssl"]),
+    // Unpacks .deb files.
+    ("dpkg", &["/usr/bin/dpkg-deb"]),
+    // Independent readers of what leanfs writes.
+    ("cpio", &["/usr/bin/cpio", "/bin/cpio"]),
+    ("xz-utils", &["/usr/bin/xz"]),
+    ("zstd", &["/usr/bin/zstd"]),
+    ("lz4", &["/usr/bin/lz4"]),
+    ("binutils", &["/usr/bin/readelf"]),
+    ("strace", &["/usr/bin/strace"]),
+    ("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    // Builds the sample releases; their versions decide what the mirror offers.
+    ("erlang-base", &["/usr/lib/erlang/bin/erl"]),
+    ("erlang-crypto", &[]),
+    ("erlang-jiffy", &[]),
+    ("elixir", &["/usr/lib/elixir/bin/elixir"]),
+];
+
+/// Installs what is missing.
+pub(crate) fn run() -> Result<()> {
+    let mut missing: Vec<&str> =
+        PACKAGES.iter().filter(|(name, shown_by)| !present(name, shown_by)).map(|(name, _)| *name).collect();
+    if !run::on_path("pip") && !run::on_path("pip3") {
+        missing.push("python3-pip");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    run::heading(&format!("set-up: {} missing", missing.join(", ")));
+    let line = format!("apt-get install --yes --no-install-recommends {}", missing.join(" "));
+    if !run::on_path("apt-get") {
+        bail!("these Debian packages, or what they hold, are missing: {}", missing.join(" "));
+    }
+    if !is_root()? {
+        bail!("Debian packages are missing. As root, run:\n\n    apt-get update && {line}\n");
+    }
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&missing);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        run::run(&mut command)
+    };
+    // The lists of a new machine are empty or old: they are fetched when the machine can't do without.
+    if install().is_err() {
+        update()?;
+        install().with_context(|| format!("`{line}` failed"))?;
+    }
+    Ok(())
+}
+
+/// Fetches the package lists.
+pub(crate) fn update() -> Result<()> {
+    run::run(Command::new("apt-get").args(["update", "--quiet"]))
+}
+
+fn present(name: &str, shown_by: &[&str]) -> bool {
+    if shown_by.iter().any(|file| std::path::Path::new(file).exists()) {
+        return true;
+    }
+    // dpkg keeps the list of files of each installed package under its name, with the architecture for some.
+    ["", ":amd64", ":arm64"]
+        .iter()
+        .any(|suffix| std::path::Path::new(&format!("/var/lib/dpkg/info/{name}{suffix}.list")).exists())
+}
+
+/// Whether this process may install packages.
+pub(crate) fn is_root() -> Result<bool> {
+    Ok(run::output(Command::new("id").arg("-u"))?.trim() == "0")
+}
