@@ -89,6 +89,9 @@ fn table(output: &Path) -> Result<String> {
     Ok(render(&manifest))
 }
 
+/// A layer and its part, with the number of files and their bytes.
+type Row<'a> = ((LayerKind, &'a str), (usize, u64));
+
 fn render(manifest: &Manifest) -> String {
     /// Smaller ones come together in one line.
     const SHOWN: usize = 16;
@@ -98,7 +101,7 @@ fn render(manifest: &Manifest) -> String {
         *count += 1;
         *size += file.size;
     }
-    let mut rows: Vec<_> = parts.into_iter().collect();
+    let mut rows: Vec<Row<'_>> = parts.into_iter().collect();
     rows.sort_by_key(|(_, (_, size))| std::cmp::Reverse(*size));
     let mut text = format!(
         "{} {} on ERTS {}, {}\n\n",
@@ -107,9 +110,8 @@ fn render(manifest: &Manifest) -> String {
     let mut line = |name: &str, files: &str, size: u64| {
         text.push_str(&format!("{name:<44}{files:>7}{:>12}\n", megabytes(size)));
     };
-    let sum = |rows: &[((LayerKind, &str), (usize, u64))]| {
-        rows.iter().fold((0, 0), |(count, size), (_, row)| (count + row.0, size + row.1))
-    };
+    let sum =
+        |rows: &[Row<'_>]| rows.iter().fold((0, 0), |(count, size), (_, row)| (count + row.0, size + row.1));
     let (shown, rest) = rows.split_at(rows.len().min(SHOWN));
     for ((layer, part), (count, size)) in shown {
         line(&format!("{layer} {part}"), &count.to_string(), *size);
