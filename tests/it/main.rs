@@ -8,6 +8,7 @@ mod fetch;
 mod kernel;
 mod libraries;
 mod otp;
+mod own_repository;
 mod pid1;
 mod release;
 mod resolve;
