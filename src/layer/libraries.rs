@@ -96,7 +96,15 @@ pub fn close(tree: &Tree, arch: Arch) -> Result<Closure, LibraryError> {
     close_with(tree, arch, &mut Elves::default())
 }
 
+/// Like [`close`], for one program of the tree and what it needs: nothing is said of the rest of the tree.
+///
+/// # Errors
+/// As [`close`].
+pub fn close_program(tree: &Tree, arch: Arch, program: &TreePath) -> Result<Closure, LibraryError> {
+    process::Closer::new(tree, arch, &mut Elves::default()).close(Some(program))
+}
+
 /// Like [`close`], with what is already known of the files of the tree.
 pub(crate) fn close_with(tree: &Tree, arch: Arch, elves: &mut Elves) -> Result<Closure, LibraryError> {
-    process::Closer::new(tree, arch, elves).close()
+    process::Closer::new(tree, arch, elves).close(None)
 }

@@ -531,3 +531,172 @@ fn a_glibc_emulator_stands_beside_packages_for_musl() {
     assert_eq!(closure.libcs(), BTreeSet::from([Libc::Musl, Libc::Glibc]));
     tree.validate().expect("a good tree");
 }
+
+/// Small programs and libraries that `ld` links against each other, in every mixture of search paths.
+struct Linker {
+    directory: tempfile::TempDir,
+    random: u64,
+}
+
+impl Linker {
+    const NAMES: [&str; 3] = ["libda.so", "libdb.so", "libdc.so"];
+
+    fn new() -> Option<Self> {
+        let linker =
+            Self { directory: tempfile::tempdir().expect("a directory"), random: 0x9e37_79b9_7f4a_7c15 };
+        let source = linker.at("empty.s");
+        fs_err::write(&source, ".globl _start\n_start:\n").expect("written");
+        let object = linker.at("empty.o");
+        let assembled = Command::new("as").arg("-o").arg(&object).arg(&source).status();
+        if !assembled.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        fs_err::create_dir_all(linker.at("stubs")).expect("a directory");
+        for name in Self::NAMES {
+            linker.link(&linker.at("stubs").join(name), &["-shared", "-soname", name], &[]);
+        }
+        Some(linker)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn link(&self, output: &Path, arguments: &[&str], needed: &[&str]) {
+        fs_err::create_dir_all(output.parent().expect("a parent")).expect("a directory");
+        let output = Command::new("ld")
+            .args(["--no-as-needed", "--allow-shlib-undefined", "--unresolved-symbols=ignore-all", "-o"])
+            .arg(output)
+            .args(arguments)
+            .arg(self.at("empty.o"))
+            .args(needed.iter().map(|name| self.at("stubs").join(name)))
+            .output()
+            .expect("ld runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn choose<'a, T: ?Sized>(&mut self, among: &[&'a T]) -> &'a T {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        among[(self.random >> 33) as usize % among.len()]
+    }
+
+    /// One program with its libraries in a directory of its own; the paths of all files.
+    fn case(&mut self, number: usize, interpreter: &str) -> (PathBuf, Vec<PathBuf>) {
+        let base =
+            fs_err::canonicalize(self.directory.path()).expect("its path").join(format!("case{number}"));
+        let [a, b, c] = Self::NAMES;
+        let program = base.join("bin/program");
+        let mut files = vec![program.clone()];
+        let absolute = |below: &str| base.join(below).display().to_string();
+        for (name, needs) in [
+            (None, [&[a][..], &[a, c]]),
+            (Some(a), [&[b], &[b, c]]),
+            (Some(b), [&[c], &[c]]),
+            (Some(c), [&[], &[a]]),
+        ] {
+            let needs = self.choose(&needs);
+            let tags = self.choose(&["", "--disable-new-dtags", "--disable-new-dtags", "--enable-new-dtags"]);
+            let list = match self.choose(&["origin", "other", "same", "both", "dots"]) {
+                "origin" => "$ORIGIN/../d0".to_owned(),
+                "other" => absolute("d1"),
+                "same" => "${ORIGIN}".to_owned(),
+                "both" => format!("{}:$ORIGIN/../d1", absolute("none")),
+                _ => format!("{}/./../d0/", absolute("bin")),
+            };
+            let mut arguments = match name {
+                Some(name) => vec!["-shared", "-soname", name],
+                None => vec!["-pie", "-dynamic-linker", interpreter],
+            };
+            if !tags.is_empty() {
+                arguments.extend([tags, "-rpath", &list]);
+            }
+            let Some(name) = name else {
+                self.link(&program, &arguments, needs);
+                continue;
+            };
+            for below in self.choose(&[&["d0"][..], &["d0"], &["d1"], &["d0", "d1"], &[]]) {
+                let at = base.join(below).join(name);
+                self.link(&at, &arguments, needs);
+                files.push(at);
+            }
+        }
+        (program, files)
+    }
+}
+
+/// What a loader lists for a program: each name, with the file or without.
+fn listed(loader: &Path, program: &Path) -> BTreeSet<(String, Option<PathBuf>)> {
+    // As ldd(1) asks glibc's, which with `--list` would stop at the first that is missing.
+    let (list, trace): (&[&str], _) = match loader.to_string_lossy().contains("ld-musl") {
+        true => (&["--list"], None),
+        false => (&[], Some(("LD_TRACE_LOADED_OBJECTS", "1"))),
+    };
+    let mut command = Command::new(loader);
+    let output = command.args(list).arg(program).env_clear().envs(trace).output().expect("the loader runs");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let mut all = BTreeSet::new();
+    for line in text.lines() {
+        if let Some((_, rest)) = line.split_once("Error loading shared library ") {
+            all.insert((rest.split_once(':').expect("a name").0.to_owned(), None));
+        } else if let Some((name, rest)) = line.trim().split_once(" => ") {
+            let found =
+                rest.split_once(" (").map(|(path, _)| fs_err::canonicalize(path).expect("it is there"));
+            all.insert((name.to_owned(), found));
+        }
+    }
+    all.retain(|(name, _)| Linker::NAMES.contains(&name.as_str()));
+    all
+}
+
+#[test]
+fn real_loaders_find_the_same_files() {
+    if !cfg!(target_arch = "x86_64") {
+        return skip("an x86_64 machine");
+    }
+    let Some(mut linker) = Linker::new() else { return skip("binutils") };
+    let mut loaders = Vec::new();
+    let glibc = Path::new("/lib64/ld-linux-x86-64.so.2");
+    match glibc.exists() {
+        true => loaders.push((glibc.display().to_string(), fs_err::canonicalize(glibc).expect("its path"))),
+        false => skip("glibc's loader"),
+    }
+    match Path::new(SHARED).exists() {
+        true => {
+            let mut tree = Tree::new();
+            package(&mut tree, "main", "musl");
+            let name = "/lib/ld-musl-x86_64.so.1";
+            let (_, content) = tree.file(&path(Path::new(name))).expect("musl's loader");
+            let copy = linker.at("ld-musl-x86_64.so.1");
+            fs_err::write(&copy, content.read(1 << 24).expect("readable")).expect("written");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs_err::set_permissions(&copy, mode).expect("a mode");
+            loaders.push((name.to_owned(), copy));
+        }
+        false => println!("SKIP: ../shared, with musl's loader, is absent"),
+    }
+    let mut incomplete = 0;
+    for number in 0..120 {
+        let Some((name, loader)) = loaders.get(number % loaders.len().max(1)) else { return };
+        let (program, files) = linker.case(number, name);
+        let mut tree = Tree::new();
+        put(&mut tree, Path::new(name), loader);
+        for file in &files {
+            put(&mut tree, file, file);
+        }
+        let closure =
+            libraries::close_program(&tree, Arch::X86_64, &path(&program)).expect("everything can be read");
+        assert_eq!(closure.problems, []);
+        let found = closure.resolved.values().flatten();
+        let found = found.map(|(name, real)| (name.clone(), Some(PathBuf::from(real.to_string()))));
+        let missing = closure.missing.iter().map(|missing| (missing.name.clone(), None));
+        let ours: BTreeSet<_> =
+            found.chain(missing).filter(|(name, _)| Linker::NAMES.contains(&name.as_str())).collect();
+        let theirs = listed(loader, &program);
+        incomplete += usize::from(theirs.iter().any(|(_, found)| found.is_none()));
+        assert_eq!(ours, theirs, "{} with {name}", program.display());
+    }
+    assert!((10..110).contains(&incomplete), "{incomplete} of 120 lacked something");
+}

@@ -122,9 +122,10 @@ impl<'a> Closer<'a> {
         }
     }
 
-    pub(super) fn close(mut self) -> Result<Closure, LibraryError> {
+    /// Starts every program and loads every plug-in, or starts only one program.
+    pub(super) fn close(mut self, only: Option<&TreePath>) -> Result<Closure, LibraryError> {
         let mut shared = Vec::new();
-        for (path, node) in self.tree.iter() {
+        for (path, node) in self.tree.iter().filter(|(path, _)| only.is_none_or(|only| only == *path)) {
             let real = match &node.kind {
                 NodeKind::File(_) => path,
                 NodeKind::Hardlink(target) => target,
