@@ -51,7 +51,8 @@ pub enum BootInstruction {
     },
 }
 
-/// An application that the boot script loads: `application:load({application, Name, Properties})`.
+/// An application that the boot script loads: `application:load({application, Name, Properties})`, or for
+/// `kernel` the same specification as the argument of the process `application_controller`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadedApplication<'a> {
     /// Its name.
@@ -133,10 +134,19 @@ impl BootScript {
         self.instructions
             .iter()
             .filter_map(|instruction| {
-                let BootInstruction::Apply { module, function, arguments } = instruction else { return None };
-                if (&**module, &**function) != ("application", "load") {
-                    return None;
-                }
+                let arguments = match instruction {
+                    BootInstruction::Apply { module, function, arguments }
+                        if (&**module, &**function) == ("application", "load") =>
+                    {
+                        arguments
+                    }
+                    BootInstruction::KernelProcess { name, arguments, .. }
+                        if &**name == "application_controller" =>
+                    {
+                        arguments
+                    }
+                    _ => return None,
+                };
                 let [specification] = arguments.as_list()? else { return None };
                 let [name, properties] = specification.tagged("application", 3)? else { return None };
                 let version = properties.property("vsn").and_then(Term::as_text).unwrap_or_default();
@@ -217,7 +227,9 @@ mod tests {
         {path,["$ROOT/lib/kernel-10.2/ebin","$RELEASE_LIB/hello-0.1.0/ebin"]},
         {primLoad,[error_handler,lists]},{kernel_load_completed},{primLoad,[lists,'Elixir.Hello']},
         {kernelProcess,heart,{heart,start,[]}},
-        {apply,{application,load,[{application,kernel,[{vsn,"10.2"},{modules,[error_handler]}]}]}},
+        {kernelProcess,application_controller,{application_controller,start,
+            [{application,kernel,[{vsn,"10.2"},{modules,[error_handler]}]}]}},
+        {apply,{application,load,[{application,stdlib,[{vsn,"6.2"}]}]}},
         {apply,{application,start_boot,[kernel,permanent]}},{progress,started}]}."#;
 
     #[test]
@@ -228,7 +240,7 @@ mod tests {
         let applications = script.applications();
         assert_eq!((applications[0].name, applications[0].version), ("kernel", "10.2"));
         assert_eq!(applications[0].modules(), ["error_handler"]);
-        assert_eq!(applications.len(), 1);
+        assert_eq!((applications[1].name, applications[1].modules()), ("stdlib", vec![]));
     }
 
     #[test]

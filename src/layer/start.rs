@@ -284,7 +284,7 @@ impl<'a> Planner<'a> {
         {
             self.env.insert(name.to_owned(), value);
         }
-        self.set("PROGNAME", "erl");
+        self.default("PROGNAME", "erl");
 
         let erts_major =
             self.otp.erts_version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);

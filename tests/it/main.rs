@@ -1,6 +1,7 @@
 //! Integration tests: one module a capability.
 
 mod apk_formats;
+mod beam;
 mod cli;
 mod embed;
 mod end_to_end;

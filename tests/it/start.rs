@@ -495,3 +495,97 @@ fn flags_are_translated_as_by_erlexec() {
         assert_eq!(arguments(&plan), expected, "{vm_args}");
     }
 }
+
+/// The release of OTP 27 in ../shared, started by its own scripts; musl's loader from the mirror runs its
+/// `erlexec`.
+#[test]
+fn a_release_of_otp_27_starts_as_its_scripts_start_it() {
+    let shared = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared"));
+    if !shared.exists() || std::env::consts::ARCH != "x86_64" {
+        println!("SKIP: ../shared is absent, or this is another architecture");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let unpack = |archive: &Path, to: &Path| {
+        fs_err::create_dir_all(to).expect("a directory");
+        // A package's members are no whole archives for tar, which says so and unpacks them.
+        let _ = Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(to).output().expect("tar runs");
+    };
+    let made = directory.path().join("made");
+    unpack(&shared.join("releases/hello-otp27-musl-erts.tar.gz"), &made);
+    let musl = fs_err::read_dir(shared.join("mirror/v3.23/main/x86_64"))
+        .expect("the mirror")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("musl-1")))
+        .expect("musl");
+    unpack(&musl, &directory.path().join("musl"));
+    let loader = directory.path().join("musl/lib/ld-musl-x86_64.so.1");
+    let erlexec = made.join("erts-15.2.7/bin/erlexec");
+    let real = directory.path().join("erlexec");
+    fs_err::rename(&erlexec, &real).expect("moved");
+    fs_err::write(&erlexec, format!("#!/bin/sh\nexec '{}' '{}' \"$@\"\n", loader.display(), real.display()))
+        .expect("written");
+    fs_err::set_permissions(&erlexec, PermissionsExt::from_mode(0o755)).expect("executable");
+
+    for (vm_args, env) in [
+        ("", vec![]),
+        ("+S 2\n-env A b\n+hmaxib true\n+MMlp on\n-q -extra k -- l\n", vec![]),
+        ("-args_file releases/0.1.0/more\n", vec![("ERL_AFLAGS", "-extra g"), ("ERL_FLAGS", "+zhft 3 -f")]),
+    ] {
+        let files = [("vm.args", vm_args), ("more", "-m # c\n'+A' 3\n")];
+        let mut script_env = env.clone();
+        script_env.extend([
+            ("RELEASE_DISTRIBUTION", "none"),
+            ("ELIXIR_ERL_OPTIONS", "+fnu"),
+            ("RELEASE_TMP", "/tmp"),
+        ]);
+        let (expected, _, release, _directory) = run_script(&made, &files, &script_env);
+        let tree = image(&release);
+        let otp = Otp::of_release(&release).expect("its own");
+        let plan = plan(&tree, &release, &otp, &settings(&env, None)).expect("a plan");
+        assert_eq!(arguments(&plan), expected, "{vm_args} {env:?}");
+    }
+}
+
+#[test]
+fn relx_releases_start_in_the_foreground() {
+    let script = "#!/bin/sh\nPRE_START_HOOKS=\"\"\n# foreground) …\nexec -boot_var SYSTEM_LIB_DIR\n";
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path();
+    let (bare_release, _, _, _bare_directory) = bare(None, true);
+    let boot = path("releases/1/start.boot");
+    let boot = bare_release.tree.file(&boot).expect("there").1.read(1 << 20).expect("readable");
+    for (name, bytes) in [
+        ("bin/r", script.as_bytes()),
+        ("releases/1/start.boot", &boot),
+        ("releases/1/r.rel", b"{release,{\"r\",\"1\"},{erts,\"13.1.5\"},[{kernel,\"8.5.3\"},{r,\"1\"}]}."),
+        ("releases/1/vm.args.src", b"-sname ${NODE:-r}\n-setcookie c\n+P ${PROCESSES:-9}${UNSET}\n"),
+        ("releases/1/sys.config.src", b"[{r,[{port,${PORT}}]}]."),
+        ("releases/start_erl.data", b"13.1.5 1"),
+        ("erts-13.1.5/bin/beam.smp", b""),
+        ("lib/kernel-8.5.3/ebin/kernel.app", b""),
+        ("lib/jiffy-1.1.1/ebin/jiffy.app", b""),
+        ("lib/r-1/ebin/r.app", b""),
+    ] {
+        let path = root.join(name);
+        fs_err::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs_err::write(path, bytes).expect("written");
+    }
+    let release = Release::open(root, root, 0).expect("a release");
+    assert_eq!(release.kind, ReleaseKind::Relx);
+    let tree = image(&release);
+    let otp = Otp::of_release(&release).expect("its own");
+    let plan = plan(&tree, &release, &otp, &settings(&[("PORT", "80")], None)).expect("a plan");
+    assert_eq!(
+        arguments(&plan).join(" "),
+        "-Bd -P 9 -- -root /app -bindir /app/erts-13.1.5/bin -progname app/bin/r -- -home / -- -noshell -noinput \
+         -boot /app/releases/1/start -mode embedded -boot_var SYSTEM_LIB_DIR /app/lib -config \
+         /app/releases/1/sys.config -setcookie c -- -- foreground --"
+    );
+    assert_eq!(plan.arguments[0], b"/app/bin/r", "as ESCRIPT_NAME says");
+    let files: Vec<String> =
+        plan.files.iter().map(|(path, text)| format!("{path} {}", String::from_utf8_lossy(text))).collect();
+    assert_eq!(files, ["/app/releases/1/sys.config [{r,[{port,80}]}]."]);
+    assert_eq!(plan.notes.len(), 4, "{:?}", plan.notes);
+    assert!(plan.notes[1].contains("UNSET has no value"), "{:?}", plan.notes);
+}
