@@ -8,8 +8,9 @@
 //!
 //! The result is kept for the process. That KVM does *not* work is also remembered in the user's cache directory (file
 //! `kvm-does-not-work`: the kernel's boot identifier, the emulator with its size and time, the reason), so that not
-//! every start waits for three seconds. That it works is never remembered: finding it out is cheap, and a machine that
-//! was moved with its memory keeps its boot identifier but not its processor.
+//! every start waits for three seconds; but only if the same guest is done in time under TCG, or the host may just have
+//! been busy. That it works is never remembered: finding it out is cheap, and a machine that was moved with its memory
+//! keeps its boot identifier but not its processor.
 //!
 //! There is such a guest for x86_64 hosts. On others nothing has proven that KVM works, so it isn't taken by itself;
 //! [`Accelerator::Kvm`](super::Accelerator::Kvm) takes it unproven there.
@@ -171,7 +172,9 @@ fn usable(arch: Arch, device: &Path, qemu: &Path, cache: Option<&Path>) -> Resul
         Some(reason) => Err(reason),
         None => {
             let result = probe(qemu, "kvm", LIMIT);
-            if let (Err(reason), Some(memory)) = (&result, &memory) {
+            if let (Err(reason), Some(memory)) = (&result, &memory)
+                && probe(qemu, "tcg", LIMIT).is_ok()
+            {
                 memory.remember(reason);
             }
             result
@@ -201,7 +204,7 @@ fn probe(qemu: &Path, accelerator: &str, limit: Duration) -> Result<(), String> 
     let status = wait_until(&mut child, Instant::now() + limit);
     let Some(status) = status.map_err(|error| failed("QEMU", error))? else {
         end_child(child);
-        return Err(format!("a guest made no progress in it within {} seconds", limit.as_secs()));
+        return Err(format!("a small guest was not done in KVM within {} seconds", limit.as_secs()));
     };
     if status.code() == Some(ANSWER_STATUS) {
         return Ok(());
@@ -212,7 +215,7 @@ fn probe(qemu: &Path, accelerator: &str, limit: Duration) -> Result<(), String> 
         let _ = std::io::Read::read_to_string(&mut std::io::Read::take(messages, 4096), &mut message);
     }
     Err(match message.trim() {
-        "" => format!("a small guest ended with {status} in it"),
+        "" => format!("a small guest ended with {status} in KVM"),
         message => escape(message.as_bytes()),
     })
 }
@@ -321,12 +324,12 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let table = [
             ("exit 85", Ok(())),
-            ("exit 0", Err("a small guest ended with exit status: 0 in it")),
+            ("exit 0", Err("a small guest ended with exit status: 0 in KVM")),
             (
                 "echo 'failed to initialize kvm: \u{1b}[2J' >&2; exit 1",
                 Err("failed to initialize kvm: \\u{1b}[2J"),
             ),
-            ("exec sleep 60", Err("a guest made no progress in it within 0 seconds")),
+            ("exec sleep 60", Err("a small guest was not done in KVM within 0 seconds")),
         ];
         for (script, expected) in table {
             let limit =
