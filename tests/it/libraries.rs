@@ -700,3 +700,66 @@ fn real_loaders_find_the_same_files() {
     }
     assert!((10..110).contains(&incomplete), "{incomplete} of 120 lacked something");
 }
+
+/// The libraries that a package says it needs.
+fn asked(archive: &Path) -> BTreeSet<String> {
+    let file = fs_err::File::open(archive).expect("readable");
+    let mut tar = tar::Archive::new(flate2::read::MultiGzDecoder::new(std::io::BufReader::new(file)));
+    tar.set_ignore_zeros(true);
+    let mut entries = tar.entries().expect("a package").map(|entry| entry.expect("an entry"));
+    let mut info =
+        entries.find(|entry| entry.path_bytes().as_ref() == b".PKGINFO").expect("every package has one");
+    let mut text = String::new();
+    info.read_to_string(&mut text).expect("text");
+    let depends = text.lines().filter_map(|line| line.strip_prefix("depend = "));
+    depends.filter(|name| name.starts_with("so:")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_package_of_alpine_asks_for_what_its_files_need() {
+    /// Kernel modules are no libraries, and forty megabytes of them are slow to unpack.
+    const KERNEL: &str = "linux-virt-";
+    if !Path::new(SHARED).exists() {
+        println!("SKIP: ../shared is absent");
+        return;
+    }
+    let main = Path::new(SHARED).join("mirror/v3.23/main/x86_64");
+    let mut archives: Vec<PathBuf> =
+        fs_err::read_dir(main).expect("a repository").map(|entry| entry.expect("an entry").path()).collect();
+    archives.retain(|path| {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        name.ends_with(".apk") && !name.starts_with(KERNEL)
+    });
+    // One for glibc.
+    archives.push(Path::new(SHARED).join("real/v2/hello-wolfi-2.12.1-r0.apk"));
+    let mut wrong = Vec::new();
+    for archive in &archives {
+        let mut tree = Tree::new();
+        unpack(&mut tree, archive, "", LayerKind::Package);
+        let ours: BTreeSet<String> = provides(&closed(&tree).missing).into_iter().collect();
+        let theirs = asked(archive);
+        if ours != theirs {
+            wrong.push(format!("{}: {ours:?}, not {theirs:?}", archive.display()));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+    assert!(archives.len() > 50);
+}
+
+#[test]
+fn a_system_of_alpine_is_closed() {
+    if !Path::new(SHARED).exists() {
+        println!("SKIP: ../shared is absent");
+        return;
+    }
+    let mut tree = Tree::new();
+    let archive = Path::new(SHARED).join("real/rootfs/alpine-minirootfs-3.20.3-x86_64.tar.gz");
+    unpack(&mut tree, &archive, "", LayerKind::Package);
+    let closure = closed(&tree);
+    closure.check().expect("complete");
+    assert!(closure.resolved.len() > 5);
+    // On another architecture, every program of it is wrong.
+    let closure = libraries::close(&tree, Arch::Aarch64).expect("everything can be read");
+    assert!(closure.problems.iter().any(|problem| problem.to_string().starts_with("/bin/busybox (")));
+    assert!(closure.check().is_err() && closure.missing.is_empty());
+}
