@@ -3,6 +3,7 @@
 mod downloads;
 mod shared;
 mod sharing;
+mod trust;
 
 use std::path::Path;
 use std::sync::Mutex;

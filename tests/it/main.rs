@@ -17,3 +17,4 @@ mod server;
 mod start;
 mod tiny;
 mod vm;
+mod repo;

@@ -4,10 +4,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use leanfs::arch::Arch;
 use leanfs::fetch::{FetchError, FetchErrorKind, FetchSettings};
+use leanfs::recipe::Repository;
 use leanfs::report::Event;
 
 use super::{Recorder, fetcher, files_below, noise, quick, sha256};
+use crate::repo::{TestRepo, public_key};
 use crate::server::{Fault, Server};
 
 #[test]
@@ -144,4 +147,52 @@ fn a_full_disk_is_said_and_harms_nothing() {
         fetcher.tarball(&server.url("/small"), sha256(&small)).map(drop).map_err(|error| error.to_string()),
         Ok(())
     );
+}
+
+#[test]
+fn a_disk_that_is_full_while_unpacking_is_said() {
+    let Some(disk) = TinyDisk::mount() else {
+        println!("SKIP: no tmpfs can be mounted here (that needs root)");
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let repository =
+        TestRepo::new().package("a", "1-r0").file("big", vec![0; 1 << 20]).build(directory.path());
+    let cache = disk.directory.path().join("cache");
+    let recorder = Recorder::default();
+    let settings = FetchSettings { keys: vec![public_key()], ..quick(&cache) };
+    let fetcher = fetcher(settings, &recorder);
+    let index = fetcher.index(&repository, Arch::X86_64).expect("verified");
+    let error =
+        fetcher.packages(&[(&index, &index.index().entries[0])], &|_, _| true).expect_err("it doesn't fit");
+    assert!(matches!(&error, FetchError::DiskFull { path, .. } if path.starts_with(&cache)), "{error:?}");
+}
+
+#[test]
+fn several_runs_share_indexes_and_packages() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut repo = TestRepo::new();
+    for number in 0..6 {
+        repo = repo.package(&format!("p{number}"), "1-r0").file("etc/x", noise(50_000 + number));
+    }
+    repo.build(&directory.path().join("r"));
+    let server = Server::http();
+    server.put_directory("/r", directory.path().join("r"));
+    let repository = Repository::Url(server.url("/r"));
+    let cache = directory.path().join("cache");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let recorder = Recorder::default();
+                let settings = FetchSettings { keys: vec![public_key()], ..quick(&cache) };
+                let fetcher = fetcher(settings, &recorder);
+                let index = fetcher.index(&repository, Arch::X86_64).expect("verified");
+                let wanted: Vec<_> = index.index().entries.iter().map(|entry| (&index, entry)).collect();
+                assert_eq!(fetcher.packages(&wanted, &|_, _| true).expect("verified").len(), 6);
+            });
+        }
+    });
+    let packages = server.requests().iter().filter(|request| request.target.ends_with(".apk")).count();
+    assert_eq!(packages, 6, "each is downloaded once");
+    assert_eq!(files_below(&cache).len(), 1 + 7 + 7, "a tag, objects and references");
 }
