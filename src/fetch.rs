@@ -18,6 +18,7 @@
 
 mod address;
 mod cache;
+mod envelope;
 mod error;
 mod index;
 mod keys;

@@ -330,6 +330,15 @@ impl Part {
     }
 }
 
+/// What never began leaves nothing.
+impl Drop for Part {
+    fn drop(&mut self) {
+        if self.length == 0 {
+            self.remove();
+        }
+    }
+}
+
 /// A lock file that exists while it is held. Held locks end with their process, whatever ends it.
 #[derive(Debug)]
 struct Lock {

@@ -1,5 +1,6 @@
 //! Indexes that a trusted key vouches for.
 
+use super::envelope;
 use super::error::shown;
 use super::{FetchError, FetchErrorKind};
 use crate::apk::index::IndexArchive;
@@ -75,6 +76,9 @@ pub(super) fn verify(
     let location = || source.location.to_owned();
     let archive = IndexArchive::open(file)
         .map_err(|error| FetchError::IndexDamaged { location: location(), problem: chain(&error) })?;
+    let signatures = file.get(..file.len().saturating_sub(archive.signed.len())).unwrap_or_default();
+    envelope::check(signatures, archive.signed)
+        .map_err(|problem| FetchError::IndexDamaged { location: location(), problem: problem.to_owned() })?;
     let mut signed_by = None;
     let mut unfit = None;
     for signature in &archive.signatures {

@@ -6,9 +6,8 @@
 //!    refused, however well it is signed (CVE-2026-42575 of apko was a missing link here).
 //! 2. Each of the package's own signatures by a *trusted* key fits the control member. `apk` doesn't look at
 //!    them in a package of a repository, since the index vouches already; leanfs does, so that a damaged
-//!    signature member is found. Signatures by unknown keys can't be checked and don't matter. (Three fields of
-//!    a gzip header – time, level, system – mean nothing and are covered by no checksum; they alone may differ
-//!    in a signature member. In the other members the hashes cover them.)
+//!    signature member is found. Signatures by unknown keys can't be checked and don't matter. What no signature
+//!    and no checksum covers must be as tools write it, so that a change of any byte shows (`envelope`).
 //! 3. The file has the size that the index says.
 //! 4. The SHA-256 of everything after the control member is the `datahash` of its `.PKGINFO`. It is computed
 //!    before a byte is unpacked, so nothing hostile reaches the decompressor and the disk, and again while
@@ -21,14 +20,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use flate2::bufread::GzDecoder;
-
+use super::envelope;
 use super::error::{Member, shown};
 use super::index::{VerifiedIndex, chain};
 use super::{FetchError, PackageFilter};
 use crate::apk::checksum::{Checksum, sha1};
 use crate::apk::member::split_member;
-use crate::apk::{ApkError, IndexEntry, PackageHead, PackageInfo, PublicKey, Signature};
+use crate::apk::{ApkError, IndexEntry, PackageHead, PackageInfo, PublicKey};
 use crate::archive::{ArchiveError, ArchiveErrorKind, TarEntryKind, TarLimits, TarOptions, read_tar};
 use crate::tree::{LayerKind, Origin, SpoolWriter, Tree, TreePath};
 
@@ -110,10 +108,13 @@ pub(super) fn unpack(
             Err(ApkError::Damaged { source, .. }) if source.raw_os_error().is_some() => {
                 return Err(unreadable(source));
             }
-            Err(error) => return Err(package.damaged(head_member(&file, &error), chain(&error))),
+            Err(error) => {
+                return Err(package.damaged(head_member(&file, &error, &entry.control_hash), chain(&error)));
+            }
         }
     };
     check_head(&head, &package, index, entry, verification.keys)?;
+    check_envelope(&file, &head, &package).map_err(unreadable)??;
     let size = file.metadata().map_err(unreadable)?.len();
     if entry.size != 0 && size != entry.size {
         return Err(FetchError::WrongSize {
@@ -223,6 +224,19 @@ fn check_head(
     Ok(())
 }
 
+/// The rest of link 2: that nothing in the signature member was changed, what means nothing included.
+fn check_envelope(
+    mut file: &File,
+    head: &PackageHead,
+    package: &Package<'_>,
+) -> io::Result<Result<(), FetchError>> {
+    let mut envelope = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(head.data_offset.saturating_sub(head.control.len() as u64)).read_to_end(&mut envelope)?;
+    Ok(envelope::check(&envelope, &head.control)
+        .map_err(|problem| package.damaged(Member::Signature, problem.to_owned())))
+}
+
 /// Links 4 (for the second time) to 6.
 fn unpack_data(
     file: &File,
@@ -309,23 +323,29 @@ fn hash_rest(file: &mut File) -> io::Result<[u8; 32]> {
     Ok(hash)
 }
 
-/// Which member an error of the head is about: what begins there often can still be told, although its end is
-/// damaged. A package begins with its signatures as a rule.
-fn head_member(mut file: &File, error: &ApkError) -> Member {
+/// Which member an error of the head is about. What is damaged can't say itself what it was; but if the control
+/// member that the index names follows, then it was a signature member.
+fn head_member(mut file: &File, error: &ApkError, control_hash: &Checksum) -> Member {
+    /// Signature members have less than 2 kB for each signature.
+    const MOST_SIGNATURE_BYTES: u64 = 64 * 1024;
+    const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
     let offset = match error {
         ApkError::Damaged { offset, .. }
         | ApkError::TooLarge { offset, .. }
         | ApkError::Structure { offset, .. } => *offset,
         _ => return Member::Control,
     };
-    let mut name = [0; Signature::PREFIX.len()];
-    let readable = file
+    let mut start = Vec::new();
+    let read = file
         .seek(SeekFrom::Start(offset))
-        .and_then(|_| GzDecoder::new(BufReader::new(file)).read_exact(&mut name));
-    match readable {
-        Ok(()) if name == *Signature::PREFIX.as_bytes() => Member::Signature,
-        Ok(()) if name.starts_with(b".") => Member::Control,
-        _ if offset == 0 => Member::Signature,
-        _ => Member::Control,
+        .and_then(|_| file.take(MOST_SIGNATURE_BYTES).read_to_end(&mut start));
+    if read.is_err() {
+        return Member::Control;
     }
+    let follows = (1..start.len()).filter(|&place| start[place..].starts_with(&GZIP_MAGIC)).any(|place| {
+        let from_there = file.seek(SeekFrom::Start(offset + place as u64));
+        let head = from_there.map(|_| PackageHead::read(&mut BufReader::new(file)));
+        head.is_ok_and(|head| head.is_ok_and(|head| head.is(control_hash)))
+    });
+    if follows { Member::Signature } else { Member::Control }
 }

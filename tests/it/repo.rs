@@ -199,6 +199,9 @@ fn segment(name: &str, content: &[u8]) -> Vec<u8> {
     header.set_path(name).expect("a name");
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_cksum();
     let padding = content.len().next_multiple_of(512) - content.len();
     [header.as_bytes(), content, &vec![0; padding]].concat()
