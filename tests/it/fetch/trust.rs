@@ -127,6 +127,28 @@ fn a_signed_repository_is_taken() {
 }
 
 #[test]
+fn what_index_and_package_say_comes_along_for_any_architecture() {
+    let repo = TestRepo::new()
+        .arch(Arch::Aarch64)
+        .package("a", "1.0-r0")
+        .depends("so:libc.musl-aarch64.so.1")
+        .provides("cmd:a=1.0-r0")
+        .replaces("b");
+    let case = Case::new(&repo);
+    let recorder = Recorder::default();
+    let fetcher = Fetcher::new(case.settings(), &recorder).expect("a fetcher");
+    let index = fetcher.index(&case.repository, Arch::Aarch64).expect("verified");
+    assert_eq!((index.arch(), index.repository()), (Arch::Aarch64, &case.repository));
+    let entry = &index.index().entries[0];
+    assert_eq!(entry.depends[0].to_string(), "so:libc.musl-aarch64.so.1");
+    assert_eq!(entry.provides[0].to_string(), "cmd:a=1.0-r0");
+    let packages = fetcher.packages(&[(&index, entry)], &everything).expect("verified");
+    assert_eq!(packages[0].info().replaces[0].to_string(), "b");
+    let error = fetcher.index(&case.repository, Arch::X86_64).expect_err("another architecture");
+    assert_eq!(error.kind(), FetchErrorKind::Missing, "{error}");
+}
+
+#[test]
 fn an_unsigned_package_of_a_signed_index_is_taken() {
     Case::new(&repo().unsigned_package()).fetch().expect("its index vouches for it");
 }
