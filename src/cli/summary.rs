@@ -86,7 +86,9 @@ fn table(text: &mut String, rows: &[Row]) {
 fn contents(text: &mut String, manifest: &Manifest, all_parts: bool) {
     let mut parts: BTreeMap<(LayerKind, &str), (u64, usize)> = BTreeMap::new();
     for file in &manifest.files {
-        let (size, count) = parts.entry((file.layer, &file.part)).or_default();
+        // The parts of a sysroot are single libraries, which are listed by name below.
+        let part = if file.layer == LayerKind::Sysroot && !all_parts { "" } else { file.part.as_str() };
+        let (size, count) = parts.entry((file.layer, part)).or_default();
         *size += file.size;
         *count += 1;
     }
@@ -129,7 +131,8 @@ fn libraries(text: &mut String, manifest: &Manifest) {
                 })
             });
         if file.kind == "file" && library && in_library_directory {
-            sources.entry((file.layer, &file.part)).or_default().push(name);
+            let part = if file.layer == LayerKind::Sysroot { "" } else { file.part.as_str() };
+            sources.entry((file.layer, part)).or_default().push(name);
         }
     }
     if sources.is_empty() {
@@ -195,6 +198,8 @@ mod tests {
                 file("/lib/ld-musl-x86_64.so.1", 650_000, "package", "musl"),
                 file("/usr/lib/libz.so.1.3.1", 100_000, "package", "zlib"),
                 file("/usr/lib/erlang/lib/crypto-5/priv/lib/crypto.so", 100_000, "package", "erlang27"),
+                file("/lib/x86_64-linux-gnu/libc.so.6", 1_900_000, "sysroot", "lib/x86_64-linux-gnu/libc.so.6"),
+                file("/lib/x86_64-linux-gnu/libm.so.6", 900_000, "sysroot", "lib/x86_64-linux-gnu/libm.so.6"),
                 file("/init", 20_000, "skeleton", "")],
             "removed": [removed("/a"), removed("/b")],
             "command_line": "console=ttyS0"
@@ -209,15 +214,17 @@ hello 0.1.0 for x86_64, ERTS 15.2.7 from packages
   total                       17.25 MB
 
 Inside, before compression
+  sysroot              2.80 MB      2 files
   package musl         0.65 MB      1 file
   package erlang27     0.10 MB      1 file
   package zlib         0.10 MB      1 file
   skeleton             0.02 MB      1 file
-  total                0.87 MB      4 files
+  total                3.67 MB      6 files
 
 Shared libraries
   from package musl: ld-musl-x86_64.so.1
   from package zlib: libz.so.1.3.1
+  from sysroot: libc.so.6, libm.so.6
 
 Not inside
   busybox: only wrapper scripts want /bin/sh

@@ -10,7 +10,6 @@ use crate::cli::terminal::megabytes;
 #[derive(Debug, Default)]
 pub(super) struct StageLog {
     current: Option<(Stage, Instant)>,
-    packages: usize,
     downloads: usize,
     downloaded: u64,
     from_cache: usize,
@@ -26,7 +25,6 @@ impl StageLog {
                 self.current = Some((*stage, now));
                 return line;
             }
-            Event::PackageSelected { .. } => self.packages += 1,
             Event::DownloadFinished { size, .. } => {
                 self.downloads += 1;
                 self.downloaded = self.downloaded.saturating_add(*size);
@@ -45,8 +43,7 @@ impl StageLog {
         let mut line = match stage {
             Stage::Build => "Built the release".to_owned(),
             Stage::Release => "Read the release".to_owned(),
-            Stage::Resolve if ended.packages == 0 => "Selected packages".to_owned(),
-            Stage::Resolve => format!("Selected {}", counted(ended.packages, "package")),
+            Stage::Resolve => "Selected packages".to_owned(),
             Stage::Fetch => "Fetched and verified".to_owned(),
             Stage::Layers => "Filled the tree".to_owned(),
             Stage::Prune => "Pruned".to_owned(),
@@ -96,13 +93,10 @@ mod tests {
         let at = |tenths: u64| start + Duration::from_millis(tenths * 100);
         let stage = |stage| Event::Stage { stage };
         assert_eq!(log.take(&stage(Stage::Resolve), at(0)), None);
-        let selected =
-            Event::PackageSelected { name: "a".to_owned(), version: "1".to_owned(), wanted_by: Vec::new() };
-        assert_eq!(log.take(&selected, at(1)), None);
         assert_eq!(log.take(&Event::CacheHit { name: "APKINDEX".to_owned() }, at(1)), None);
         assert_eq!(
             log.take(&stage(Stage::Fetch), at(2)).as_deref(),
-            Some("Selected 1 package, took 1 file from the cache (0.2 s)")
+            Some("Selected packages, took 1 file from the cache (0.2 s)")
         );
         for _ in 0..2 {
             log.take(&Event::DownloadFinished { name: "a.apk".to_owned(), size: 1_000_000 }, at(3));
