@@ -225,6 +225,9 @@ mod tests {
             helpers: [(path("bin/x y"), words.clone())].into(),
             needs_shell: None,
             notes: Vec::new(),
+            files: Vec::new(),
+            links: Vec::new(),
+            programs: Vec::new(),
         };
         for (on_exit, expected) in [
             (WrittenOnExit::PowerOff, OnExit::PowerOff),

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::names;
+use crate::{names, sys};
 
 /// What every line begins with.
 const PREFIX: &[u8] = b"leanfs-init: ";
@@ -58,8 +58,6 @@ impl Drop for Line {
         sys::write_all(sys::STDERR, &self.0);
     }
 }
-
-use crate::sys;
 
 /// The decimal digits of a number, written to the end of `digits`.
 pub fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {

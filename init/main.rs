@@ -18,8 +18,8 @@
 //! `build.rs` of the crate builds it with the compiler alone. As a test target of `xtask` it is an ordinary
 //! program with a standard library: its unit tests run there, and clippy sees it there.
 //!
-//! Invariant: `conf`, `cmdline`, `address`, `line` and `names` are pure and have no `unsafe`; system calls are in
-//! `sys` and `arch`.
+//! Invariant: `conf`, `cmdline`, `address` and `names` are pure; what is unsafe is in `arch`, `sys` and `runtime`,
+//! and at the two calls that `sys` can't make safe, in `network` and `processes`.
 
 #![cfg_attr(not(test), no_std, no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "tests don't start PID 1"))]
