@@ -589,3 +589,65 @@ fn relx_releases_start_in_the_foreground() {
     assert_eq!(plan.notes.len(), 4, "{:?}", plan.notes);
     assert!(plan.notes[1].contains("UNSET has no value"), "{:?}", plan.notes);
 }
+
+/// A bare release whose application is not in OTP, with the host's emulator beside it, as an image would have
+/// it: the plan's command runs here, and the application says so.
+#[test]
+fn a_planned_bare_release_really_starts() {
+    if !tool("erl") || !tool("erlc") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let work = directory.path();
+    let write = |name: &str, text: &str| fs_err::write(work.join(name), text).expect("written");
+    write(
+        "said.erl",
+        "-module(said).\n-export([start/2, stop/1]).\nstart(_, _) -> io:format(\"root ~s, env ~p, args ~p~n\", \
+         [code:root_dir(), application:get_env(said, key), init:get_plain_arguments()]), erlang:halt(0).\nstop(_) -> ok.\n",
+    );
+    write(
+        "said.app",
+        "{application,said,[{description,\"\"},{vsn,\"1\"},{modules,[said]},{registered,[]},{applications,[kernel,stdlib]},{mod,{said,[]}}]}.",
+    );
+    write("sys.config", "[{said,[{key,<<\"value\">>}]}].");
+    let make = "application:load(sasl), V = fun(A) -> application:load(A), {ok,X} = application:get_key(A,vsn), X end, \
+        R = {release,{\"said\",\"1\"},{erts,erlang:system_info(version)},[{kernel,V(kernel)},{stdlib,V(stdlib)},{said,\"1\"}]}, \
+        ok = file:write_file(\"said.rel\", io_lib:format(\"~p.\", [R])), ok = systools:make_script(\"said\", []), \
+        ok = systools:make_tar(\"said\", []), io:format(\"~s\", [code:root_dir()]), halt().";
+    let erlc = Command::new("erlc").arg("said.erl").current_dir(work).status().expect("erlc runs");
+    assert!(erlc.success());
+    let output =
+        Command::new("erl").args(["-noshell", "-eval", make]).current_dir(work).output().expect("erl runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let otp_root = text.lines().last().expect("the root").to_owned();
+
+    let release = Release::open(&work.join("said.tar.gz"), work, 0).expect("a release");
+    assert_eq!((release.kind, release.own_erts.as_deref()), (ReleaseKind::Bare, None));
+    assert!(release.applications.iter().all(|application| application.own));
+    let mut tree = image(&release);
+    put(&mut tree, &format!("usr/lib/erlang/erts-{}/bin/beam.smp", release.erts_version), b"");
+    let otp = Otp::in_tree(&tree, &path("usr/lib/erlang")).expect("an OTP");
+    leanfs::layer::otp::check(&release, &otp).expect("it fits");
+    let plan =
+        plan(&tree, &release, &otp, &settings(&[("ERL_ZFLAGS", "-extra one two")], None)).expect("a plan");
+
+    let app = work.join("app");
+    fs_err::create_dir(&app).expect("a directory");
+    let status = Command::new("tar").arg("xzf").arg(work.join("said.tar.gz")).arg("-C").arg(&app).status();
+    assert!(status.expect("tar runs").success());
+    let here = |text: &str| match text.strip_prefix("/app") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{}{rest}", app.display()),
+        _ => text.replace("/usr/lib/erlang", &otp_root),
+    };
+    let output = Command::new(here(&plan.program.to_string()))
+        .args(arguments(&plan).iter().map(|word| here(word)))
+        .env_clear()
+        .envs(plan.env.iter().map(|(name, value)| (name, here(value))))
+        .output()
+        .expect("the emulator runs");
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let args = if said.contains("\"--\"") { "[\"one\",\"two\",\"--\"]" } else { "[\"one\",\"two\"]" };
+    assert_eq!(said, format!("root {}, env {{ok,<<\"value\">>}}, args {args}\n", app.display()));
+}
