@@ -363,12 +363,16 @@ fn receive(
     let mut body = body.into_reader();
     let mut buffer = vec![0; 64 * 1024];
     let mut told = part.length();
+    let mut ended_early = false;
     loop {
         let count = match body.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => break,
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                ended_early = true;
+                break;
+            }
             Err(error) => return Err(Failure::broken(shown(&error.to_string()))),
         };
         let length = part.length() + count as u64;
@@ -395,6 +399,8 @@ fn receive(
         Some(expected) if part.length() < expected => {
             Err(Failure::Passing { reason: Reason::Truncated { expected }, wait: None })
         }
+        // In chunks, without a whole length before.
+        _ if ended_early => Err(Failure::broken("the connection ended early")),
         _ => Ok(()),
     }
 }

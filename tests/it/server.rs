@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     ClaimLength(u64),
     /// The body comes without a length and ends with the connection.
     NoLength,
+    /// The body comes in chunks, and the connection ends after so many bytes of it.
+    ChunkedCutAfter(usize),
     /// The whole body with status 200, even if a range was asked for.
     IgnoreRange,
     /// A range, but another than was asked for.
@@ -288,9 +290,13 @@ impl Shared {
         let length = match fault {
             Some(Fault::NoLength) => None,
             Some(Fault::ClaimLength(length)) => Some(length),
+            Some(Fault::ChunkedCutAfter(_)) => None,
             _ => Some(part.len() as u64),
         };
         match length {
+            None if matches!(fault, Some(Fault::ChunkedCutAfter(_))) => {
+                lines.push_str("Transfer-Encoding: chunked\r\n");
+            }
             Some(length) => lines.push_str(&format!("Content-Length: {length}\r\n")),
             None => lines.push_str("Connection: close\r\n"),
         }
@@ -298,6 +304,13 @@ impl Shared {
         match fault {
             Some(Fault::CutAfter(count)) => {
                 to.write_all(&part[..count.min(part.len())])?;
+                Ok(false)
+            }
+            Some(Fault::ChunkedCutAfter(count)) => {
+                let part = &part[..count.min(part.len())];
+                write!(to, "{:x}\r\n", part.len())?;
+                to.write_all(part)?;
+                to.write_all(b"\r\n")?;
                 Ok(false)
             }
             Some(Fault::StallAfter(count)) => {

@@ -124,6 +124,7 @@ fn failures_that_pass_are_tried_again() {
         Fault::Close,
         Fault::StallAfter(10),
         Fault::ClaimLength(300_000),
+        Fault::ChunkedCutAfter(100_000),
     ] {
         let case = Case::new(Server::http(), 200_000);
         let what = format!("{fault:?}");
