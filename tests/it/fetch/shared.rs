@@ -64,6 +64,12 @@ fn every_package_of_the_mirror_verifies() {
     assert_eq!(busybox.origin.to_string(), "package busybox-1.37.0-r30");
     assert!(of("busybox").scripts().iter().any(|(name, _)| name == ".post-install"));
     assert!(of("linux-virt").tree().iter().all(|(path, _)| !path.as_bytes().starts_with(b"lib/")));
+    let index = fetcher.index(&Repository::Directory(shared.join("mirror/v3.23/community")), Arch::X86_64);
+    let index = index.expect("verified");
+    let wanted: Vec<_> = index.index().entries.iter().map(|entry| (&index, entry)).collect();
+    let packages = fetcher.packages(&wanted, &everything).expect("verified");
+    assert_eq!(packages.len(), 4);
+    assert!(packages.iter().any(|package| package.tree().len() > 1000), "Erlang/OTP is large");
     assert_eq!(files_below(&cache), ["CACHEDIR.TAG"], "what is local is not copied, contents have no name");
 }
 
