@@ -179,6 +179,23 @@ impl TestRepo {
     }
 }
 
+/// A repository of packages that exist: copies of the files, and a signed index.
+pub(crate) fn repository_of(packages: &[PathBuf], arch: Arch, directory: &Path) -> Repository {
+    let below = directory.join(arch.alpine());
+    std::fs::create_dir_all(&below).expect("a directory");
+    let mut entries = Vec::new();
+    for package in packages {
+        let bytes = std::fs::read(package).expect("readable");
+        let entry = index_package(&mut &bytes[..]).expect("a good package");
+        std::fs::write(below.join(entry.file_name()), bytes).expect("written");
+        entries.push(entry);
+    }
+    let mut index = Vec::new();
+    write_index(&entries, "", Some(&private_key(KEY_NAME)), &mut index).expect("an index");
+    std::fs::write(below.join("APKINDEX.tar.gz"), index).expect("written");
+    Repository::Directory(directory.to_owned())
+}
+
 impl TestPackage {
     fn pack(&self, key: &PrivateKey) -> Vec<u8> {
         if let Some(tar) = &self.raw_data {

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use leanfs::apk::IndexEntry;
 use leanfs::arch::Arch;
-use leanfs::fetch::{FetchError, FetchErrorKind, FetchSettings, Fetcher, VerifiedIndex, load_keys};
+use leanfs::fetch::{FetchError, FetchErrorKind, FetchSettings, Fetcher, Member, VerifiedIndex, load_keys};
 use leanfs::recipe::Repository;
 use leanfs::report::Event;
 use leanfs::tree::{NodeKind, TreePath};
 
 use super::{Recorder, files_below, quick};
+use crate::repo::{public_key, repository_of};
 use crate::server::{Fault, Server};
 
 fn shared() -> Option<&'static Path> {
@@ -145,7 +146,7 @@ fn keys_that_do_not_know_the_mirror() {
 }
 
 /// A repository of links to files of `../shared/real/v2`.
-fn repository_of(files: &[(&Path, &str)], arch: Arch) -> (tempfile::TempDir, Repository) {
+fn links_to(files: &[(&Path, &str)], arch: Arch) -> (tempfile::TempDir, Repository) {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(directory.path().join(arch.alpine())).expect("made");
     for (file, name) in files {
@@ -167,7 +168,7 @@ fn indexes_that_alpine_signed() {
     let fetcher = Fetcher::new(settings, &recorder).expect("a fetcher");
     for (release, arch) in [("alpine-316", Arch::X86_64), ("alpine-317", Arch::Aarch64)] {
         let (_directory, repository) =
-            repository_of(&[(&real.join(release).join("APKINDEX.tar.gz"), "APKINDEX.tar.gz")], arch);
+            links_to(&[(&real.join(release).join("APKINDEX.tar.gz"), "APKINDEX.tar.gz")], arch);
         let index = fetcher.index(&repository, arch).expect(release);
         assert!(index.signed_by().is_some_and(|key| key.starts_with("alpine-devel@")));
         assert!(index.index().entries.len() > 4000);
@@ -184,7 +185,7 @@ fn an_index_with_a_signature_over_sha_256() {
     let settings = FetchSettings { keys, ..quick(&directory.path().join("cache")) };
     let fetcher = Fetcher::new(settings, &recorder).expect("a fetcher");
     let (_directory, repository) =
-        repository_of(&[(&real.join("APKINDEX.tar.gz"), "APKINDEX.tar.gz")], Arch::X86_64);
+        links_to(&[(&real.join("APKINDEX.tar.gz"), "APKINDEX.tar.gz")], Arch::X86_64);
     assert_eq!(
         fetcher.index(&repository, Arch::X86_64).expect("verified").signed_by(),
         Some("test-rsa256.rsa.pub")
@@ -197,7 +198,7 @@ fn a_package_that_alpine_signed_is_refused_if_the_index_does_not_name_it() {
     let directory = tempfile::tempdir().expect("a directory");
     // The real package of aarch64 stands where the index of x86_64 names another of the same name and version.
     let real = shared.join("real/v2/alpine-316");
-    let (_directory, repository) = repository_of(
+    let (_directory, repository) = links_to(
         &[
             (&real.join("APKINDEX.tar.gz"), "APKINDEX.tar.gz"),
             (&real.join("alpine-baselayout-3.2.0-r23.apk"), "alpine-baselayout-3.2.0-r23.apk"),
@@ -213,4 +214,36 @@ fn a_package_that_alpine_signed_is_refused_if_the_index_does_not_name_it() {
         fetcher.packages(&[(&index, entry(&index, "alpine-baselayout"))], &everything).expect_err("another");
     assert_eq!(error.kind(), FetchErrorKind::Unverified, "{error}");
     assert!(matches!(error, FetchError::NotNamed { .. } | FetchError::WrongSize { .. }), "{error}");
+}
+
+#[test]
+fn packages_that_alpine_and_wolfi_made() {
+    let Some(shared) = shared() else { return };
+    let real = shared.join("real/v2");
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = [
+        "alpine-316/alpine-baselayout-3.2.0-r23.apk",
+        "alpine-317/alpine-baselayout-3.4.0-r0.apk",
+        "hello-wolfi-2.12.1-r0.apk",
+    ];
+    let files: Vec<PathBuf> = files.iter().map(|file| real.join(file)).collect();
+    let repository = repository_of(&files, Arch::Aarch64, &directory.path().join("repository"));
+    // Alpine's keys check the packages' own signatures (over SHA-1); Wolfi's key is not known.
+    let mut keys = load_keys(&[]).expect("built in");
+    keys.push(public_key());
+    let settings = FetchSettings { keys, ..quick(&directory.path().join("cache")) };
+    let recorder = Recorder::default();
+    let fetcher = Fetcher::new(settings, &recorder).expect("a fetcher");
+    let index = fetcher.index(&repository, Arch::Aarch64).expect("verified");
+    let wanted: Vec<_> = index.index().entries.iter().map(|entry| (&index, entry)).collect();
+    let packages = fetcher.packages(&wanted, &everything).expect("verified");
+    assert!(packages.iter().all(|package| package.tree().len() > 3));
+
+    // In the middle of Alpine's signature.
+    let changed = directory.path().join("repository/aarch64").join(wanted[0].1.file_name());
+    let mut bytes = std::fs::read(&changed).expect("readable");
+    bytes[300] ^= 1;
+    std::fs::write(&changed, bytes).expect("written");
+    let error = fetcher.packages(&wanted, &everything).expect_err("changed");
+    assert!(matches!(error, FetchError::MemberDamaged { member: Member::Signature, .. }), "{error}");
 }
