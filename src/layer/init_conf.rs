@@ -53,7 +53,7 @@ pub fn pid1(arch: Arch) -> Option<&'static [u8]> {
 }
 
 /// Writes the configuration: the plan's program, environment, copies and helpers, the settings' host name,
-/// further environment (it wins over the plan's) and end, and `modules`, uncompressed and in load order.
+/// further environment (the plan's wins: it was made from the settings') and end, and `modules`, uncompressed and in load order.
 pub fn render(plan: &StartPlan, run: &RunSettings, modules: &[TreePath]) -> Vec<u8> {
     let mut conf = b"# leanfs init.conf 1\n".to_vec();
     line(&mut conf, "hostname", [run.hostname.as_bytes()]);
@@ -61,12 +61,12 @@ pub fn render(plan: &StartPlan, run: &RunSettings, modules: &[TreePath]) -> Vec<
         line(&mut conf, "module", [absolute(module).as_slice()]);
     }
     for (name, value) in &plan.env {
-        if !run.env.contains_key(name) {
-            line(&mut conf, "env", [format!("{name}={value}").as_bytes()]);
-        }
+        line(&mut conf, "env", [format!("{name}={value}").as_bytes()]);
     }
     for (name, value) in &run.env {
-        line(&mut conf, "env", [format!("{name}={value}").as_bytes()]);
+        if !plan.env.iter().any(|(planned, _)| planned == name) {
+            line(&mut conf, "env", [format!("{name}={value}").as_bytes()]);
+        }
     }
     for (source, target) in &plan.copies {
         line(&mut conf, "copy", [absolute(source).as_slice(), &absolute(target)]);
@@ -144,7 +144,7 @@ mod tests {
         };
         let run = RunSettings {
             hostname: "web.local".to_owned(),
-            env: [pair("MODE", "user's")].into(),
+            env: [pair("MODE", "user's"), pair("ONLY", "user's")].into(),
             on_exit: OnExit::Reboot,
             ..RunSettings::default()
         };
@@ -154,7 +154,8 @@ mod tests {
             module /lib/modules/6/a.ko\n\
             module /lib/modules/6/b.ko\n\
             env BINDIR=/usr/lib\\serlang\n\
-            env MODE=user's\n\
+            env MODE=plan's\n\
+            env ONLY=user's\n\
             copy /app/sys.config /run/app/sys.config\n\
             directory /app\n\
             helper /bin/epmd epmd -daemon\n\

@@ -193,7 +193,7 @@ impl ReleaseError {
                  _build/prod/rel."
                     .into()
             }
-            Self::NotARelease { is: Lookalike::Archive, .. } => {
+            Self::NotARelease { is: Lookalike::Archive, .. } | Self::Archive { .. } => {
                 "A release's tarball is a .tar, plain or compressed with gzip, xz or zstd.".into()
             }
             Self::NotARelease { is: Lookalike::Unknown, .. } => {
@@ -208,7 +208,7 @@ impl ReleaseError {
                     .into()
             }
             Self::Unsupported { .. } => "A release holds files, directories and symbolic links.".into(),
-            Self::File { .. } | Self::Contradiction { .. } | Self::Archive { .. } | Self::Io { .. } => return None,
+            Self::File { .. } | Self::Contradiction { .. } | Self::Io { .. } => return None,
         })
     }
 }
@@ -315,7 +315,7 @@ impl Release {
 /// Whether a path stands in an application of Elixir or OTP: they have functions that would run a shell if the
 /// release asked for it (`os:cmd/1` is called by `System.shell`, `Mix`, `inet_db` …).
 fn is_of_platform(path: &TreePath) -> bool {
-    const PLATFORM: [&[u8]; 38] = [
+    const PLATFORM: [&[u8]; 42] = [
         b"asn1",
         b"common_test",
         b"compiler",
@@ -354,6 +354,10 @@ fn is_of_platform(path: &TreePath) -> bool {
         b"ssl",
         b"stdlib",
         b"syntax_tools",
+        b"tftp",
+        b"tools",
+        b"wx",
+        b"xmerl",
     ];
     let Some(directory) = path.components().nth(1) else { return false };
     let name = directory.rsplitn(2, |&byte| byte == b'-').last().unwrap_or(directory);

@@ -16,8 +16,8 @@
 //! - A locale of UTF-8 is assumed (`LANG=C.UTF-8`), and as no locale may be installed, Elixir's emulator gets
 //!   `+fnu`, which Elixir itself recommends then (as `ELIXIR_ERL_OPTIONS`, which can be set to something else).
 //!
-//! [`RunSettings::env`] is the environment that the scripts would have seen, and has the last word: over
-//! `env.sh` too.
+//! [`RunSettings::env`] is the environment that the scripts would have seen, and wins over what `env.sh`
+//! exports. Variables that the scripts and `erlexec` always set (`RELEASE_ROOT`, `BINDIR` …) they set here too.
 //!
 //! `$ROOT` of the boot script is where `kernel` is: the release, or the OTP beside it. Applications that the
 //! boot script looks for there, and that stand at the other place, become links ([`StartPlan::links`]).
@@ -314,8 +314,10 @@ impl<'a> Planner<'a> {
             self.must_be_there(&emulator, "it is the emulator that the release is started with")?;
         let child_setup = parse(&format!("{}/erl_child_setup", self.bin));
         self.plan.programs.extend(self.tree.file(&child_setup).map(|_| child_setup));
-        let path = format!("{}:{}/bin:{USUAL_PATH}", self.bin, self.root);
-        self.set("PATH", &path);
+        // As erlexec: the emulator finds its own programs (inet_gethost) there.
+        let path = self.env.get("PATH").map_or(USUAL_PATH, String::as_str);
+        let path = format!("{}:{}/bin:{path}", self.bin, self.root);
+        self.env.insert("PATH".to_owned(), path);
 
         if let Some((script, reason)) = command.shell {
             let erlexec =

@@ -137,7 +137,7 @@ fn run_script(
     let status = Command::new(root.join("bin").join(&release.name))
         .arg("start")
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", "/")
         .envs(env.iter().copied())
         .current_dir(&root)
@@ -225,13 +225,12 @@ fn mix_releases_start_as_their_scripts_start_them() {
         assert_eq!(plan.arguments[0], plan.program.to_string().as_bytes());
         assert_eq!(plan.helpers.len(), usize::from(distribution.is_some()));
 
-        let mut env: BTreeMap<String, String> = plan.env.iter().cloned().collect();
+        let env: BTreeMap<String, String> = plan.env.iter().cloned().collect();
         let mut expected_env = expected_env;
-        // What shells set by themselves, and the search path, whose tail is the caller's.
-        for name in ["PWD", "OLDPWD", "SHLVL", "_", "PATH"] {
+        // What shells set by themselves.
+        for name in ["PWD", "OLDPWD", "SHLVL", "_"] {
             expected_env.remove(name);
         }
-        env.remove("PATH");
         assert_eq!(env, expected_env, "{files:?}");
     }
 }
