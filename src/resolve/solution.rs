@@ -113,43 +113,89 @@ impl Solution {
 
     /// Fills [`Selected::wanted_by`] with the shortest ways.
     fn explain_anew(&mut self) {
-        let mut chains: Vec<Option<Vec<String>>> = vec![None; self.packages.len()];
+        let mut ways: Vec<Option<Way>> = vec![None; self.packages.len()];
         let mut queue = VecDeque::new();
         for (dependency, place) in &self.requested {
-            if chains[*place].is_none() {
-                chains[*place] = Some(vec![dependency.to_string()]);
+            if ways[*place].is_none() {
+                let reason = dependency.to_string();
+                ways[*place] = Some(Way { start: *place, from: None, reason });
                 queue.push_back(*place);
             }
         }
-        loop {
-            while let Some(place) = queue.pop_front() {
-                let package = &self.packages[place];
-                let chain = through(chains[place].as_deref().unwrap_or_default(), &package.entry.name);
-                for (dependency, wanted) in &package.dependencies {
-                    if chains[*wanted].is_none() {
-                        chains[*wanted] = Some([&chain[..], &[dependency.to_string()]].concat());
-                        queue.push_back(*wanted);
-                    }
+        // Those that came with others, and how many of these are not explained yet.
+        let mut came_with: Vec<Vec<usize>> = vec![Vec::new(); self.packages.len()];
+        let mut unexplained: Vec<usize> = vec![0; self.packages.len()];
+        for (place, package) in self.packages.iter().enumerate() {
+            unexplained[place] = package.installed_with.len();
+            for &other in &package.installed_with {
+                came_with[other].push(place);
+            }
+        }
+        while let Some(place) = queue.pop_front() {
+            let start = ways[place].as_ref().map_or(place, |way| way.start);
+            for (dependency, wanted) in &self.packages[place].dependencies {
+                if ways[*wanted].is_none() {
+                    let reason = dependency.to_string();
+                    ways[*wanted] = Some(Way { start, from: Some(place), reason });
+                    queue.push_back(*wanted);
                 }
             }
-            // The first that came with others that are explained by now.
-            let next = (0..self.packages.len()).find_map(|place| {
-                let with = &self.packages[place].installed_with;
-                let last = with.iter().max()?;
-                (chains[place].is_none() && with.iter().all(|&other| chains[other].is_some()))
-                    .then_some((place, *last))
-            });
-            let Some((place, last)) = next else { break };
-            let chain = through(chains[last].as_deref().unwrap_or_default(), &self.packages[last].entry.name);
-            let condition: Vec<String> =
-                self.packages[place].entry.install_if.iter().map(ToString::to_string).collect();
-            chains[place] = Some([&chain[..], &[format!("install_if {}", condition.join(" "))]].concat());
-            queue.push_back(place);
+            for &triggered in &came_with[place] {
+                unexplained[triggered] -= 1;
+                if unexplained[triggered] == 0 && ways[triggered].is_none() {
+                    let conditions = &self.packages[triggered].entry.install_if;
+                    let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+                    let reason = format!("install_if {}", conditions.join(" "));
+                    ways[triggered] = Some(Way { start, from: Some(place), reason });
+                    queue.push_back(triggered);
+                }
+            }
         }
+        let chains: Vec<Vec<String>> =
+            (0..self.packages.len()).map(|place| self.chain(&ways, place)).collect();
         for (package, chain) in self.packages.iter_mut().zip(chains) {
-            package.wanted_by = chain.unwrap_or_default();
+            package.wanted_by = chain;
         }
     }
+
+    /// The way to a package in words. Of a very long one the beginning and the end, or all of them together would
+    /// grow with the square of the number of packages.
+    fn chain(&self, ways: &[Option<Way>], place: usize) -> Vec<String> {
+        /// Alpine's longest have about ten.
+        const MOST_STEPS: usize = 32;
+        let mut backwards = Vec::new();
+        let mut here = Some(place);
+        let mut previous: Option<&str> = None;
+        while let Some((step, way)) = here.and_then(|place| Some((place, ways[place].as_ref()?))) {
+            // The package that this step leads to, unless it is called like the dependency.
+            if previous.is_some() && self.packages[step].entry.name != way.reason {
+                backwards.push(self.packages[step].entry.name.clone());
+            }
+            backwards.push(way.reason.clone());
+            previous = Some(&way.reason);
+            here = way.from;
+            if here.is_some() && backwards.len() > MOST_STEPS {
+                backwards.push("…".to_owned());
+                if let Some(start) = &ways[way.start] {
+                    backwards.push(start.reason.clone());
+                }
+                break;
+            }
+        }
+        backwards.reverse();
+        backwards
+    }
+}
+
+/// The last step of the way to a package.
+#[derive(Debug, Clone)]
+struct Way {
+    /// The package that was asked for at its beginning.
+    start: usize,
+    /// The package before; none at the beginning.
+    from: Option<usize>,
+    /// The dependency that led here.
+    reason: String,
 }
 
 /// A chain and the package that it leads to, unless it ends in that package's own name.
