@@ -148,7 +148,8 @@ fn lay_pid1(tree: &mut Tree, assembly: &Assembly<'_>, conf: &[u8]) -> Result<(),
     let program = init_conf::pid1(assembly.recipe.arch).unwrap_or(init_conf::BUSYBOX_PID1);
     let files = [
         (init_conf::PID1_PATH, Content::from_bytes(program.to_vec()), Metadata::PROGRAM),
-        (init_conf::PATH, Content::from_bytes(conf.to_vec()), Metadata::FILE),
+        // It may hold the cookie of Erlang's distribution.
+        (init_conf::PATH, Content::from_bytes(conf.to_vec()), Metadata { mode: 0o600, ..Metadata::FILE }),
     ];
     for (path, content, metadata) in files {
         let node = Node::file(content, Metadata { mtime, ..metadata }, origin.clone());
