@@ -5,7 +5,7 @@
 //!   hashes of their *compressed* bytes; [`package`]: signature and control members of a `.apk`.
 //! - [`index`]: `APKINDEX.tar.gz`; [`package_info`]: `.PKGINFO`.
 //! - [`signature`]: signatures and the public keys that verify them; [`keys`]: Alpine's own.
-//! - [`write`]: packages and indexes from trees, as `abuild` and `apk index` would make them.
+//! - [`mod@write`]: packages and indexes from trees, as `abuild` and `apk index` would make them.
 //!
 //! The chain of trust is: a trusted key signs the index, the index names the control member by its hash, the
 //! control member names the data member by its SHA-256, the data member carries each file's hash. This room

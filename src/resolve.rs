@@ -20,7 +20,7 @@
 //! - `install_if` brings a package when all names in it are decided and satisfied.
 //! - A tagged repository gives packages only to what was asked for with its tag, and to what that depends on.
 //!
-//! Modules: [`universe`] (what could be chosen), `state` and `discover` (names and their order), `solver` (the
+//! Modules: `universe` (what could be chosen), `state` and `discover` (names and their order), `solver` (the
 //! decisions), `preference` (which provider), `order` (installation order), `explain` (why not), `solution`.
 
 mod discover;

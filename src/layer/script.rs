@@ -3,7 +3,7 @@
 //!
 //! A script is known in one of two ways. Either every statement of it is one that leaves its mark only on the
 //! account files (`addgroup -S …`, `adduser -S …`), whichever package it comes from; or it is one of
-//! [`KNOWN`], where a package and a kind of script have been read and their effect written down.
+//! `KNOWN`, where a package and a kind of script have been read and their effect written down.
 
 use std::collections::BTreeMap;
 

@@ -370,6 +370,17 @@ distribution = { node = "hello@hello.local", long_names = true, cookie = "secret
     }
 
     #[test]
+    fn the_readme_shows_what_is_right() {
+        let readme = include_str!("../../README.md");
+        let blocks: Vec<&str> =
+            readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!blocks.is_empty(), "README.md shows a leanfs.toml");
+        for block in blocks {
+            parse(block, Path::new("README.md")).expect("it is right");
+        }
+    }
+
+    #[test]
     fn a_file_here_leaves_paths_as_they_are() {
         for path in ["leanfs.toml", "./leanfs.toml"] {
             let settings = parse("overlay = \"rootfs\"", Path::new(path)).expect("fine");

@@ -12,7 +12,7 @@ use super::VmError;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GuestSettings {
-    /// An output directory of [`assemble`](crate::assemble): it holds `manifest.json`, an initramfs and a kernel.
+    /// An output directory of [`assemble`](crate::assemble()): it holds `manifest.json`, an initramfs and a kernel.
     pub directory: PathBuf,
     /// The kind of machine; `None` takes `pc` for x86_64 and `virt` for the others.
     pub machine: Option<Machine>,
