@@ -16,8 +16,12 @@ const ANSWER_LIMIT: usize = 4 << 20;
 /// How much of a wrong answer is kept for the report, in bytes.
 const EXCERPT: usize = 120;
 
-/// The pause between two tries.
+/// The pause between two tries. It doubles while the same wrong answer comes, up to [`LAST_PAUSE`]: an application that
+/// logs each request would fill the console, whose last lines are to explain what is wrong.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long the first try may take. QEMU accepts connections before the guest does, and then asks the guest less and
 /// less often, so that trying anew finds a new listener sooner than waiting.
@@ -49,12 +53,17 @@ pub(super) fn ask(
     mut tell: impl FnMut(Outcome, Instant),
 ) {
     let mut limit = FIRST_LIMIT;
+    let mut pause = PAUSE;
     let mut last = None;
     while !stop.load(Ordering::Relaxed) {
         let outcome = ask_once(expectation, host_port, limit);
         limit = match outcome {
             Outcome::NoAnswer => (limit * 3 / 2).min(LAST_LIMIT),
             _ => FIRST_LIMIT,
+        };
+        pause = match outcome {
+            Outcome::Other { .. } if last.as_ref() == Some(&outcome) => (pause * 2).min(LAST_PAUSE),
+            _ => PAUSE,
         };
         let met = matches!(outcome, Outcome::Met { .. });
         if last.as_ref() != Some(&outcome) {
@@ -64,7 +73,7 @@ pub(super) fn ask(
         if met {
             return;
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
 }
 

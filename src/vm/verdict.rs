@@ -76,6 +76,8 @@ pub struct VerifyFailure {
     /// The last lines of the console, fit for a terminal.
     pub console: Vec<String>,
     pub(super) signs: Signs,
+    /// Whether the last answer over HTTP was another than the expected.
+    pub(super) wrong_answer: bool,
     /// Whether a port of the guest never answered at all.
     pub(super) port_closed: bool,
 }
@@ -97,6 +99,8 @@ impl VerifyFailure {
         } else if self.console.is_empty() {
             "nothing came to the console: does the kernel know this machine and its serial port (--machine, console= \
              on its command line)? Or did it need more time (--timeout)?"
+        } else if self.wrong_answer {
+            "the application answers, but not that: compare the path and the text that was expected"
         } else if self.port_closed {
             "nothing listens on the port, as it seems: does the application listen on all addresses (0.0.0.0), and \
              does the image have the drivers for the network card?"

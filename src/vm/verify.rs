@@ -334,6 +334,8 @@ impl<'a> Watch<'a> {
             .outcomes
             .iter()
             .any(|outcome| matches!(outcome, None | Some((Outcome::Closed | Outcome::NoAnswer, _))));
+        let wrong_answer =
+            self.outcomes.iter().any(|outcome| matches!(outcome, Some((Outcome::Other { .. }, _))));
         VerifyFailure {
             end,
             elapsed: self.started.elapsed(),
@@ -342,6 +344,7 @@ impl<'a> Watch<'a> {
             unmet: self.unmet(),
             console: self.console.last_lines(),
             signs: self.console.signs(),
+            wrong_answer,
             port_closed,
         }
     }
@@ -482,6 +485,10 @@ mod tests {
             let settings = settings(Some("hello"), http);
             let mut watch = Watch::new(&settings, Instant::now());
             watch.take(says(console));
+            if console.contains("/wrong") {
+                let outcome = Outcome::Other { status: 404, size: 0, beginning: Vec::new() };
+                watch.take(GuestEvent::Http(0, outcome, Instant::now()));
+            }
             watch.failure(end, UsedAccelerator::Tcg).hint().unwrap_or_default()
         };
         let table = [
@@ -500,6 +507,7 @@ mod tests {
             );
         }
         assert!(failure("up\n", GuestEnd::TimedOut, &[":80/=x"]).contains("0.0.0.0"));
+        assert!(failure("GET /wrong\n", GuestEnd::TimedOut, &[":80/wrong=x"]).contains("the path"));
     }
 
     #[test]
