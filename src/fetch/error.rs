@@ -361,7 +361,7 @@ impl FetchError {
                 "check the network and the proxy settings; with --offline, what is in the cache is used without asking".to_owned()
             }
             Self::Tls { .. } => {
-                "if a proxy or a server of your own has a certificate of its own authority, give that authority's PEM file"
+                "if a proxy or a server of your own has a certificate of its own authority, give that authority's PEM file with --ca-file"
                     .to_owned()
             }
             Self::Status { status: 401 | 403 | 407, .. } => {
@@ -380,7 +380,7 @@ impl FetchError {
             }
             Self::WrongHash { .. } => "check the SHA-256 against the publisher's page".to_owned(),
             Self::IndexUnsigned { .. } => {
-                "sign it (leanfs index --sign KEY); --allow-untrusted takes it as it is, unsafely".to_owned()
+                "sign it (leanfs index --key FILE); --allow-untrusted takes it as it is, unsafely".to_owned()
             }
             Self::IndexUnknownKey { .. } => {
                 "if you trust that key, give its file with --key; --allow-untrusted takes the index as it is, unsafely"
