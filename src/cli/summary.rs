@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use leanfs::prune::Rule;
 use leanfs::report::manifest::Manifest;
 use leanfs::tree::LayerKind;
 
@@ -145,9 +146,9 @@ fn libraries(text: &mut String, manifest: &Manifest) {
 }
 
 fn absences(text: &mut String, manifest: &Manifest) {
-    let mut pruned: BTreeMap<&str, (u64, usize, &str)> = BTreeMap::new();
+    let mut pruned: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
     for removed in &manifest.removed {
-        let (size, count, _) = pruned.entry(&removed.rule).or_insert((0, 0, &removed.reason));
+        let (size, count) = pruned.entry(&removed.rule).or_default();
         *size += removed.size;
         *count += 1;
     }
@@ -158,8 +159,8 @@ fn absences(text: &mut String, manifest: &Manifest) {
     for left_out in &manifest.left_out {
         line(text, format_args!("  {}: {}", left_out.name, left_out.reason));
     }
-    for (rule, (size, count, _)) in &pruned {
-        line(text, format_args!("  {rule}: {} in {count} {}", megabytes(*size), files(*count)));
+    for (rule, (size, count)) in &pruned {
+        line(text, format_args!("  {}: {} in {count} {}", pruned_by(rule), megabytes(*size), files(*count)));
     }
     for script in &manifest.unknown_scripts {
         line(
@@ -172,6 +173,17 @@ fn absences(text: &mut String, manifest: &Manifest) {
     }
 }
 
+/// What a rule of [`leanfs::prune`] takes.
+fn pruned_by(rule: &str) -> &str {
+    if rule == Rule::Development.name() {
+        "what only development needs (sources, headers, examples, documentation)"
+    } else if rule == Rule::OtpApplication.name() {
+        "OTP applications that the release does not list"
+    } else {
+        rule
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,7 +192,7 @@ mod tests {
     fn a_summary() {
         let file = |path: &str, size: u64, layer: &str, part: &str| serde_json::json!({"path": path, "kind": "file", "size": size, "layer": layer, "part": part});
         let removed = |path: &str| {
-            serde_json::json!({"path": path, "size": 1_500_000, "layer": "otp", "part": "wx", "rule": "unused applications",
+            serde_json::json!({"path": path, "size": 1_500_000, "layer": "otp", "part": "wx", "rule": "otp-application",
                 "reason": "the release doesn't list wx"})
         };
         let manifest: Manifest = serde_json::from_value(serde_json::json!({
@@ -228,7 +240,7 @@ Shared libraries
 
 Not inside
   busybox: only wrapper scripts want /bin/sh
-  unused applications: 3.00 MB in 2 files
+  OTP applications that the release does not list: 3.00 MB in 2 files
   what the post-install script of foo-1-r0 would do is not known, and was not done
 
 Notes
