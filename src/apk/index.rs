@@ -197,10 +197,10 @@ impl Draft {
             b'k' => entry.provider_priority = priority()?,
             // Fields of the installed database, which has this form too.
             b'F' | b'M' | b'R' | b'Z' => {}
-            b'A'..=b'Z' => {
+            field if field.is_ascii_uppercase() => {
                 entry.unusable.get_or_insert_with(|| format!("the field {} is not known", char::from(field)));
             }
-            b'a'..=b'z' => {}
+            field if field.is_ascii_lowercase() => {}
             _ => return Err("a letter is expected before the colon".to_owned()),
         }
         Ok(())

@@ -9,8 +9,8 @@
 //! `1.5`. Where one version ends and the other goes on, the longer one is greater, except that it is less when
 //! it goes on with a suffix of a pre-release.
 //!
-//! Like `apk`, [`compare`] works on any text: an invalid rest is less than any end (`1.0bc` > `1.0b` would be
-//! false), so that an index with a bad version in it does no harm.
+//! Like `apk`, [`compare`] works on any text, as real indexes have versions that are not valid (`0.99f7-r0`):
+//! what begins with the same parts and goes on with something invalid is less than what ends there.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -303,7 +303,7 @@ fn the_real_apk_chooses_the_same() {
     // As root, apk installs as root does.
     let usermode = if rustix::process::geteuid().is_root() { "--progress=no" } else { "--usermode" };
     assert!(run_apk(&["add", "--initdb", usermode], &[]).status.success(), "an empty system");
-    let mut numbers = Numbers(0x1ea_f5);
+    let mut numbers = Numbers(0x0001_eaf5);
     let mut differences = String::new();
     for _ in 0..sets {
         let mut case = Case::default();
