@@ -11,7 +11,7 @@ use super::bench::{Bench, Mirror, succeed, tools};
 /// `assemble` with the mirror's packages, to `output`.
 fn assemble(release: &Path, mirror: &Mirror, output: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> =
-        ["assemble", "--initramfs", "--offline", "--compress", "zstd", "--release"]
+        ["assemble", "--initramfs", "--offline", "--compress", "zstd:3", "--release"]
             .map(OsString::from)
             .into();
     words.push(release.into());
