@@ -29,6 +29,8 @@ pub enum Rule {
     OtpApplication,
     /// Sources, headers, manuals, examples: no running system reads them.
     Development,
+    /// Erlang's port mapper, where distribution is off.
+    PortMapper,
 }
 
 impl Rule {
@@ -37,6 +39,7 @@ impl Rule {
         match self {
             Self::OtpApplication => "otp-application",
             Self::Development => "development",
+            Self::PortMapper => "port-mapper",
         }
     }
 }
@@ -52,6 +55,8 @@ pub struct PruneInput<'a> {
     pub release_root: &'a TreePath,
     /// The applications of the release's `.rel` file.
     pub applications: &'a BTreeSet<String>,
+    /// Whether Erlang's distribution is on, which needs `epmd`.
+    pub distribution: bool,
 }
 
 /// Takes out what `input.level` says.
@@ -62,8 +67,9 @@ pub fn prune(tree: &mut Tree, input: &PruneInput<'_>) -> Vec<Removal> {
     let doomed: Vec<(TreePath, Rule, String)> = tree
         .iter()
         .filter_map(|(path, node)| {
-            let (rule, reason) =
-                unused_application(path, input).or_else(|| development(path, node, input))?;
+            let (rule, reason) = unused_application(path, input)
+                .or_else(|| port_mapper(path, input))
+                .or_else(|| development(path, node, input))?;
             Some((path.clone(), rule, reason))
         })
         .collect();
@@ -99,6 +105,19 @@ fn unused_application(path: &TreePath, input: &PruneInput<'_>) -> Option<(Rule, 
         return None;
     }
     Some((Rule::OtpApplication, format!("the release does not list the application {application}")))
+}
+
+/// `epmd`, and the links to it beside `erl`. Its libraries may be many: Debian's wants those of systemd.
+fn port_mapper(path: &TreePath, input: &PruneInput<'_>) -> Option<(Rule, String)> {
+    if input.distribution || path.file_name() != Some(b"epmd") {
+        return None;
+    }
+    let of_otp = [input.otp_root, input.release_root].iter().any(|root| path.is_below(root));
+    let directory = path.parent().unwrap_or_default();
+    if !(of_otp && directory.file_name() == Some(b"bin") || directory.as_bytes() == b"usr/bin") {
+        return None;
+    }
+    Some((Rule::PortMapper, "Erlang's distribution is off, and only that asks the port mapper".to_owned()))
 }
 
 /// Things that only compiling and reading need.
@@ -192,16 +211,18 @@ mod tests {
                 otp_root: &otp.parse().expect("good"),
                 release_root: &"app".parse().expect("good"),
                 applications: &applications,
+                distribution: false,
             },
         )
     }
 
-    const PATHS: [&str; 12] = [
+    const PATHS: [&str; 13] = [
         "app/lib/mine-0.1.0/ebin/mine.beam",
         "app/lib/mine-0.1.0/include/mine.hrl",
         "app/lib/mine-0.1.0/priv/src/kept.c",
         "usr/include/zlib.h",
         "usr/lib/erlang/erts-15.2/bin/beam.smp",
+        "usr/lib/erlang/erts-15.2/bin/epmd",
         "usr/lib/erlang/erts-15.2/include/erl_nif.h",
         "usr/lib/erlang/lib/kernel-10.2/ebin/code.beam",
         "usr/lib/erlang/lib/kernel-10.2/src/code.erl",

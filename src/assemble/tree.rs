@@ -72,6 +72,7 @@ impl Assembly<'_> {
                 otp_root: &otp.prefix,
                 release_root: &release_root,
                 applications: &applications,
+                distribution: recipe.run.distribution.is_some(),
             },
         );
         if let Some(directory) = &recipe.overlay {
