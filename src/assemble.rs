@@ -59,9 +59,14 @@ pub const KERNEL: &str = "kernel";
 /// # Ok::<(), leanfs::AssembleError>(())
 /// ```
 pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, AssembleError> {
-    let mut output = OutputDirectory::open(&recipe.output)?;
+    // One that is there is locked at once; one that is not is made when there is something to put in.
+    let there = recipe.output.is_dir().then(|| OutputDirectory::open(&recipe.output)).transpose()?;
     let assembly = Assembly::new(recipe, reporter)?;
     let image = assembly.run()?;
+    let mut output = match there {
+        Some(output) => output,
+        None => OutputDirectory::open(&recipe.output)?,
+    };
 
     reporter.report(Event::Stage { stage: Stage::Image });
     let mut outputs = Vec::new();
@@ -153,13 +158,6 @@ impl<'a> Assembly<'a> {
             }
             if let Some(reason) = &world.shell {
                 self.notes.note(format!("a shell (busybox) is in the image: {reason}"));
-            }
-            for used in &selection.packages {
-                self.reporter.report(Event::PackageSelected {
-                    name: used.apk.entry().name.clone(),
-                    version: used.apk.entry().version.clone(),
-                    wanted_by: used.wanted_by.clone(),
-                });
             }
             let Draft { mut tree, removals, scripts, closure, .. } = draft;
             self.libraries_from_sysroot(&mut tree, &closure)?;

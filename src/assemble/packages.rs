@@ -115,12 +115,17 @@ impl<'a> Packages<'a> {
             })
             .collect();
 
-        let missing: Vec<(&VerifiedIndex, &IndexEntry)> = solution
-            .packages
-            .iter()
-            .filter(|selected| !self.fetched.borrow().contains_key(&selected.entry.full_name()))
-            .map(|selected| (&indexes[selected.repository], &selected.entry))
-            .collect();
+        let mut missing: Vec<(&VerifiedIndex, &IndexEntry)> = Vec::new();
+        for selected in &solution.packages {
+            if !self.fetched.borrow().contains_key(&selected.entry.full_name()) {
+                missing.push((&indexes[selected.repository], &selected.entry));
+                self.assembly.reporter.report(Event::PackageSelected {
+                    name: selected.entry.name.clone(),
+                    version: selected.entry.version.clone(),
+                    wanted_by: selected.wanted_by.clone(),
+                });
+            }
+        }
         if !missing.is_empty() {
             self.assembly.reporter.report(Event::Stage { stage: Stage::Fetch });
             let fetched = self.assembly.fetcher.packages(&missing, &|_, _| true)?;
