@@ -97,7 +97,9 @@ fn render(manifest: &Manifest) -> String {
     const SHOWN: usize = 16;
     let mut parts: BTreeMap<(LayerKind, &str), (usize, u64)> = BTreeMap::new();
     for file in &manifest.files {
-        let (count, size) = parts.entry((file.layer, file.part.as_str())).or_default();
+        // Of a sysroot each library is a part.
+        let part = if file.layer == LayerKind::Sysroot { "libraries" } else { file.part.as_str() };
+        let (count, size) = parts.entry((file.layer, part)).or_default();
         *count += 1;
         *size += file.size;
     }
@@ -114,7 +116,7 @@ fn render(manifest: &Manifest) -> String {
         |rows: &[Row<'_>]| rows.iter().fold((0, 0), |(count, size), (_, row)| (count + row.0, size + row.1));
     let (shown, rest) = rows.split_at(rows.len().min(SHOWN));
     for ((layer, part), (count, size)) in shown {
-        line(&format!("{layer} {part}"), &count.to_string(), *size);
+        line(format!("{layer} {part}").trim_end(), &count.to_string(), *size);
     }
     if !rest.is_empty() {
         let (count, size) = sum(rest);
