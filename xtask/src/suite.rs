@@ -167,8 +167,10 @@ fn skips(xml: &str) -> (Vec<String>, u64) {
         // A test that failed is not skipped, whatever else it said.
         let failed = case.contains("<failure") || case.contains("<error");
         for line in case.lines() {
-            let line = line.rsplit('>').next().unwrap_or(line).trim();
-            if let Some(reason) = line.strip_prefix("SKIP: ") {
+            // Only at the start of a line, or right behind the element that holds what was printed.
+            if let Some((before, reason)) = line.split_once("SKIP: ")
+                && (before.trim().is_empty() || before.ends_with('>'))
+            {
                 any = true;
                 let reason = reason.split('<').next().unwrap_or(reason).trim().to_owned();
                 if !all.contains(&reason) {
