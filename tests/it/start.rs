@@ -76,7 +76,8 @@ fn mix_release() -> Option<&'static Path> {
         if !tool("mix") || !tool("erl") {
             return None;
         }
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("start");
+        // Of this process: nextest runs each test in one of its own, several at a time.
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("start-{}", std::process::id()));
         let project = directory.join("hello");
         let _ = fs_err::remove_dir_all(&directory);
         fs_err::create_dir_all(project.join("lib")).expect("a directory");
