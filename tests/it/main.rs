@@ -11,6 +11,7 @@ mod libraries;
 mod otp;
 mod own_repository;
 mod pid1;
+mod refusals;
 mod release;
 mod repo;
 mod resolve;

@@ -31,7 +31,7 @@ fn boot() -> Vec<u8> {
 }
 
 /// A statically linked x86_64 program of one segment: header and program header (System V ABI, chapter 4 and 5).
-fn static_elf() -> Vec<u8> {
+pub(crate) fn static_elf() -> Vec<u8> {
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     for half in [2u16, 62] {
         elf.extend(half.to_le_bytes()); // e_type ET_EXEC, e_machine EM_X86_64
