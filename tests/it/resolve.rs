@@ -219,18 +219,6 @@ fn apk_tools_own_cases_for_fresh_systems() {
     assert_eq!(failures, "");
 }
 
-/// The real `apk`: by `LEANFS_APK`, or on the PATH.
-fn real_apk() -> Option<PathBuf> {
-    let apk = std::env::var_os("LEANFS_APK").map_or_else(|| PathBuf::from("apk"), PathBuf::from);
-    match Command::new(&apk).arg("--version").output() {
-        Ok(output) if output.status.success() => Some(apk),
-        _ => {
-            println!("SKIP: no apk, neither by LEANFS_APK nor on the PATH");
-            None
-        }
-    }
-}
-
 /// Numbers that look random and are the same everywhere: xorshift64 (Marsaglia, 2003).
 struct Numbers(u64);
 
@@ -263,7 +251,7 @@ fn comparable(text: &str) -> Vec<String> {
 #[test]
 fn the_real_apk_chooses_the_same() {
     let Some(shared) = shared() else { return };
-    let Some(apk) = real_apk() else { return };
+    let Some(apk) = super::apk_formats::real_apk() else { return };
     let sets = std::env::var("LEANFS_RESOLVE_SETS").map_or(20, |text| text.parse().expect("a number"));
     let file = shared.join("real/v2/alpine-316/APKINDEX.tar.gz");
     let bytes = fs_err::read(&file).expect("an index");

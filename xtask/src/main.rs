@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod apk_tool;
 mod bench;
 mod demo;
 mod deny;

@@ -111,8 +111,9 @@ pub(crate) fn missing(tool: &str) -> Result<()> {
 }
 
 fn tests(full: bool, mirror: &Path) -> Result<Counts> {
+    let apk = crate::apk_tool::build(mirror)?;
     let environment = |command: &mut Command| {
-        command.env("LEANFS_TEST_MIRROR", mirror);
+        command.env("LEANFS_TEST_MIRROR", mirror).env("LEANFS_APK", &apk);
         if full {
             command.env("LEANFS_TEST_FULL", "1");
         }
