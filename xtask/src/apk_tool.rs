@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::run;
 
 /// Packages that hold `apk`, its libraries and the loader for them.
-const PACKAGES: [&str; 6] = ["apk-tools", "libapk", "musl", "libcrypto3", "zlib", "zstd-libs"];
+const PACKAGES: [&str; 7] = ["apk-tools", "libapk", "musl", "libcrypto3", "libssl3", "zlib", "zstd-libs"];
 /// The mirror's repository of Alpine's base system.
 const REPOSITORY: &str = "v3.23/main/x86_64";
 
@@ -45,7 +45,13 @@ pub(crate) fn build(mirror: &Path) -> Result<PathBuf> {
     )?;
     fs_err::set_permissions(next.join("apk"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     fs_err::rename(&next, &root)?;
-    let version = run::output(Command::new(&program).arg("--version"))?;
+    let version = match run::output(Command::new(&program).arg("--version")) {
+        Ok(version) => version,
+        Err(error) => {
+            fs_err::remove_dir_all(&root)?;
+            return Err(error);
+        }
+    };
     eprintln!("  the oracle is {}", version.trim());
     Ok(program)
 }
