@@ -33,6 +33,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("erlang-crypto", &[]),
     ("erlang-jiffy", &[]),
     ("elixir", &["/usr/lib/elixir/bin/elixir"]),
+    ("rebar3", &["/usr/bin/rebar3"]),
 ];
 
 /// Installs what is missing.

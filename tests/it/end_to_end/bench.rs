@@ -152,6 +152,18 @@ impl Bench {
         Some(directory.join("jiffy_app.tar.gz"))
     }
 
+    /// The Erlang application that the host's `rebar3` releases: with its ERTS, or without.
+    pub(crate) fn rebar3_release(&self, erts: bool) -> Option<PathBuf> {
+        tools(&["rebar3"])?;
+        let project = self.path("relx_app");
+        copy(&checkout().join("fixtures/apps/relx_app"), &project);
+        let mut rebar3 = Command::new("rebar3");
+        rebar3.current_dir(&project).env("HOME", self.directory.path());
+        let profile = if erts { "default" } else { "slim" };
+        succeed(rebar3.args(["as", profile, "release"]));
+        Some(project.join("_build").join(profile).join("rel/relx_app"))
+    }
+
     /// Boots what stands in `output` and waits for what `flags` expect.
     pub(crate) fn verify<S: AsRef<OsStr>>(
         &self,

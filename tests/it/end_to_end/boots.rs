@@ -102,6 +102,32 @@ fn a_bare_systools_release_with_a_nif_boots() {
     let _ = test();
 }
 
+/// relx's own layout, its `sys.config` and `vm.args`; in the long run also without ERTS, as a node with a name.
+#[test]
+fn a_release_of_rebar3_boots() {
+    let test = || -> Option<()> {
+        boot_tools()?;
+        let mirror = Mirror::host()?;
+        for (erts, node) in if full() { vec![(true, false), (false, true)] } else { vec![(true, false)] } {
+            let bench = Bench::new();
+            let release = bench.rebar3_release(erts)?;
+            let output = bench.path("out");
+            let mut command = bench.leanfs(assemble_flags(&release, &mirror, &output));
+            if node {
+                let toml = "[run]\ndistribution = { node = \"named@127.0.0.1\", long_names = true }\n";
+                fs_err::write(bench.path("leanfs.toml"), toml).expect("a leanfs.toml");
+            }
+            let said = text(&succeed(command.current_dir(bench.path(""))));
+            let node = if node { "named@127.0.0.1" } else { "nonode@nohost" };
+            assert_eq!(said.contains("distribution is off"), node == "nonode@nohost", "{said}");
+            let expected = format!("moin from relx_app on OTP [0-9]+, threads 5, node {node}");
+            bench.verify(&output, ["--expect", &expected]);
+        }
+        Some(())
+    };
+    let _ = test();
+}
+
 /// Alpine's own Erlang, for musl.
 #[test]
 fn a_release_boots_on_the_erlang_package_of_alpine() {
