@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use leanfs::report::manifest::Manifest;
 use rustix::process::{Pid, Signal, kill_process};
@@ -193,12 +193,12 @@ fn an_interrupt_leaves_what_was_there() {
     fs_err::write(place.path("leanfs/initramfs.cpio"), "before").expect("written");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}/main", listener.local_addr().expect("it is bound"));
-    let mut child = leanfs(
-        place.0.path(),
-        &["assemble", "--release", "release", "--repository", &address, "--package", "greeting", "-q"],
-    )
-    .spawn()
-    .expect("the binary was built with this test");
+    // Where the tests run in the background, interrupts are ignored, and so they would be by leanfs.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_leanfs"), "assemble", "-q"]);
+    command.args(["--release", "release", "--package", "greeting", "--repository", &address]);
+    command.current_dir(place.0.path()).env("LEANFS_CACHE_DIR", place.path("cache"));
+    let mut child = command.spawn().expect("the binary was built with this test");
     // It asks, and gets no answer.
     let _connection = listener.accept().expect("it asks for the index");
     let process = Pid::from_raw(i32::try_from(child.id()).expect("a process number")).expect("not zero");
