@@ -176,12 +176,11 @@ impl Tree {
                     }
                     rest.extend(target.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec));
                 }
-                Some(_) => here = next,
-                None if must_exist => return None,
-                None => here = next,
+                // A directory need not be named to hold something: `validate` adds those that aren't.
+                Some(_) | None => here = next,
             }
         }
-        Some(here)
+        (!must_exist || here.is_root() || self.nodes.contains_key(&here)).then_some(here)
     }
 
     /// The regular file that `path` leads to, through symbolic and hard links.
@@ -338,6 +337,13 @@ mod tests {
         assert_eq!(tree.resolve(&path("round")), None);
         assert_eq!(tree.resolve(&path("lib/none")), None);
         assert_eq!(tree.resolve_parent(&path("lib/none")), Some(path("usr/lib/none")));
+        tree.insert(path("boot/config"), file(b"c"));
+        assert_eq!(
+            tree.resolve(&path("boot/config")),
+            Some(path("boot/config")),
+            "its directory isn't named"
+        );
+        assert!(tree.file(&path("boot/config")).is_some());
     }
 
     #[test]

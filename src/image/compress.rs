@@ -252,6 +252,28 @@ mod tests {
         }
     }
 
+    /// The filter's effect: calls of one function from everywhere become the same bytes.
+    #[test]
+    fn the_filter_for_code_is_applied() {
+        let code: Vec<u8> = (0..20_000_u32)
+            .flat_map(|index| {
+                let [a, b, c, d] = (0x0040_0000_u32 - index * 9).to_le_bytes();
+                [0xe8, a, b, c, d, (index * 37) as u8, 0x89, 0xc3, 0x90]
+            })
+            .collect();
+        let with = compress(Compression::Xz { level: Some(6) }, 1, &code).len();
+        let mut compressor = Compressor::new(
+            Vec::new(),
+            Compression::Xz { level: Some(6) },
+            DecompressorFeatures::default(),
+            1,
+        )
+        .expect("set up");
+        compressor.write_all(&code).expect("compress");
+        let without = compressor.finish().expect("compress").len();
+        assert!(with * 2 < without, "{with} bytes with the filter, {without} without");
+    }
+
     #[test]
     fn levels_that_are_not_there_are_refused() {
         for compression in [

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::bench::{Bench, Mirror, full, shared, skip, succeed, text, tools};
 
@@ -31,6 +32,7 @@ fn only_in_full() -> Option<()> {
 fn a_release_of_the_hosts_mix_boots_after_a_bare_assemble() {
     let test = || -> Option<()> {
         boot_tools()?;
+        tools(&["xz"])?;
         let mirror = Mirror::host()?;
         let bench = Bench::new();
         let project = bench.mix_project("hello", true)?;
@@ -44,6 +46,9 @@ fn a_release_of_the_hosts_mix_boots_after_a_bare_assemble() {
         for name in ["initramfs.cpio.xz", "kernel", "manifest.json"] {
             assert!(output.join(name).is_file(), "{name}");
         }
+        // Alpine's kernel has the filter for x86 code, its configuration says so, and it is used.
+        let listed = text(&succeed(Command::new("xz").args(["-lvv"]).arg(output.join("initramfs.cpio.xz"))));
+        assert!(listed.contains("--x86 --lzma2=dict=8MiB") && listed.contains("CRC32"), "{listed}");
         bench.verify(&output, ["--expect", "hello from hello on OTP [0-9]+"]);
         Some(())
     };
