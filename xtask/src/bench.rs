@@ -36,44 +36,53 @@ pub(crate) fn run() -> Result<()> {
     println!("| --- | ---: | ---: | ---: |");
     let first = scratch.path().join("first");
     row("leanfs assemble, xz, cold cache", &assemble("xz", &first)?, &first.join("initramfs.cpio.xz"))?;
-    for (compression, extension) in
-        [("none", "cpio"), ("gzip", "cpio.gz"), ("zstd", "cpio.zst"), ("xz", "cpio.xz")]
-    {
-        let output = scratch.path().join(compression);
+    let mut ours = Vec::new();
+    for (compression, extension) in [
+        ("none", "cpio"),
+        ("gzip:9", "cpio.gz"),
+        ("zstd:19", "cpio.zst"),
+        ("xz:6", "cpio.xz"),
+        ("xz:9", "cpio.xz"),
+    ] {
+        let output = scratch.path().join(compression.replace(':', "-"));
         let cost = assemble(compression, &output)?;
-        row(
-            &format!("leanfs assemble, {compression}"),
-            &cost,
-            &output.join(format!("initramfs.{extension}")),
-        )?;
+        let image = output.join(format!("initramfs.{extension}"));
+        row(&format!("leanfs assemble, {compression}"), &cost, &image)?;
+        ours.push((cost.seconds, fs_err::metadata(&image)?.len()));
     }
     // The usual tools get the very same files, which something else had to put together for them.
     let files = scratch.path().join("files");
     fs_err::create_dir(&files)?;
-    let ours = scratch.path().join("none/initramfs.cpio");
+    let plain = scratch.path().join("none/initramfs.cpio");
     let mut unpack = Command::new("cpio");
     unpack.current_dir(&files).args(["--extract", "--make-directories", "--quiet", "--no-preserve-owner"]);
-    let status = unpack.stdin(fs_err::File::open(&ours)?.into_file()).status()?;
+    let status = unpack.stdin(fs_err::File::open(&plain)?.into_file()).status()?;
     if !status.success() {
-        bail!("cpio could not read {}", ours.display());
+        bail!("cpio could not read {}", plain.display());
     }
-    let theirs = scratch.path().join("theirs.cpio");
+    let archive = scratch.path().join("theirs.cpio");
     let script = "cd \"$0\" && find . | LC_ALL=C sort | cpio --create --format=newc --quiet > \"$1\"";
-    let cost = measure(Command::new("sh").args(["-c", script]).arg(&files).arg(&theirs))?;
-    row("find, sort and cpio", &cost, &theirs)?;
+    let cpio = measure(Command::new("sh").args(["-c", script]).arg(&files).arg(&archive))?;
+    row("find, sort and cpio", &cpio, &archive)?;
+    let mut theirs = vec![(cpio.seconds, fs_err::metadata(&archive)?.len())];
     for (words, extension) in [
-        (["gzip", "--best", "--keep", "--force"].as_slice(), "gz"),
-        (["zstd", "-19", "--quiet", "--force"].as_slice(), "zst"),
-        (["xz", "--check=crc32", "-6", "--keep", "--force"].as_slice(), "xz"),
-        (["xz", "--check=crc32", "-9e", "--keep", "--force"].as_slice(), "xz"),
+        (["gzip", "-9"].as_slice(), "gz"),
+        (["zstd", "-19", "-T2"].as_slice(), "zst"),
+        (["xz", "-6", "-T2", "--check=crc32"].as_slice(), "xz"),
+        (["xz", "-9", "-T2", "--check=crc32"].as_slice(), "xz"),
     ] {
         let (program, arguments) = words.split_first().context("a program")?;
-        let cost = measure(Command::new(program).args(arguments).arg(&theirs))?;
-        row(
-            &words.get(..2).unwrap_or(words).join(" "),
-            &cost,
-            &theirs.with_extension(format!("cpio.{extension}")),
-        )?;
+        let mut command = Command::new(program);
+        let cost = measure(command.args(arguments).args(["--keep", "--force", "--quiet"]).arg(&archive))?;
+        let packed = archive.with_extension(format!("cpio.{extension}"));
+        row(&words.join(" "), &cost, &packed)?;
+        theirs.push((cpio.seconds + cost.seconds, fs_err::metadata(&packed)?.len()));
+    }
+    println!("\n| leanfs against find, cpio and the same compressor | time | size |");
+    println!("| --- | ---: | ---: |");
+    let names = ["no compressor", "gzip -9", "zstd -19", "xz -6", "xz -9"];
+    for (name, (ours, theirs)) in names.into_iter().zip(ours.into_iter().zip(theirs)) {
+        println!("| {name} | {:.2}× | {:.3}× |", ours.0 / theirs.0, ours.1 as f64 / theirs.1 as f64);
     }
     Ok(())
 }
