@@ -425,8 +425,14 @@ fn hash_of(digits: &str) -> &'static str {
     if digits.len() == 40 { "SHA-1" } else { "SHA-256" }
 }
 
+/// A list that can be read: Alpine's own keys alone are 18.
 fn listed(names: &[String], none: &str) -> String {
-    if names.is_empty() { none.to_owned() } else { names.join(", ") }
+    const MOST: usize = 3;
+    match names {
+        [] => none.to_owned(),
+        few if few.len() <= MOST => few.join(", "),
+        many => format!("{} and {} more", many[..MOST].join(", "), many.len() - MOST),
+    }
 }
 
 /// Text from outside, safe to show: control characters (and so terminal escapes) are written as escapes.
@@ -457,5 +463,12 @@ mod tests {
     #[test]
     fn text_from_outside_can_not_steer_a_terminal() {
         assert_eq!(shown("a\u{1b}[2Jb\u{202e}c\u{e9}"), "a\\u{1b}[2Jb\\u{202e}c\u{e9}");
+    }
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
+        assert_eq!(listed(&names[..0], "none"), "none");
+        assert_eq!(listed(&names[..3], "none"), "a, b, c");
+        assert_eq!(listed(&names, "none"), "a, b, c and 2 more");
     }
 }
