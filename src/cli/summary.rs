@@ -179,6 +179,8 @@ fn pruned_by(rule: &str) -> &str {
         "what only development needs (sources, headers, examples, documentation)"
     } else if rule == Rule::OtpApplication.name() {
         "OTP applications that the release does not list"
+    } else if rule == Rule::PortMapper.name() {
+        "Erlang's port mapper, as distribution is off"
     } else {
         rule
     }
