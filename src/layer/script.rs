@@ -76,22 +76,21 @@ pub fn apply(tree: &mut Tree, scripts: &[PackageScript]) -> ScriptReport {
             .iter()
             .find(|(package, kind, _)| *package == script.package && *kind == script.kind)
             .map(|(_, _, effect)| *effect);
-        let statements = account_statements(&script.text);
-        for statement in statements.iter().flatten() {
+        // Of a script that is known by its name, the statements about accounts count too.
+        let statements =
+            account_statements(&script.text).or_else(|| known.map(|_| lines_of_accounts(&script.text)));
+        let Some(statements) = statements else {
+            report.unknown.push(script.clone());
+            continue;
+        };
+        for statement in &statements {
             accounts.apply(statement);
         }
         match known {
             Some(Effect::BusyboxApplets) => applet_links(tree, script),
             Some(Effect::CertificateBundle) => certificate_bundle(tree, script, &mut report.notes),
             Some(Effect::ShadowGroup) => accounts.shadow_group = true,
-            Some(Effect::Nothing) => {}
-            None if statements.is_some() => {}
-            None => report.unknown.push(script.clone()),
-        }
-        if matches!(known, Some(Effect::BusyboxApplets)) && script.kind == "post-install" {
-            for statement in lines_of_accounts(&script.text) {
-                accounts.apply(&statement);
-            }
+            Some(Effect::Nothing) | None => {}
         }
     }
     accounts.write(tree);
