@@ -24,7 +24,8 @@ use crate::image::compress::Compressor;
 use crate::image::output::{OutputDirectory, Written};
 use crate::image::{ImageError, cpio};
 use crate::layer::libraries::{self, Closure, MissingLibrary};
-use crate::layer::release::Release;
+use crate::layer::overlay;
+use crate::layer::release::{self, Release};
 use crate::layer::script::PackageScript;
 use crate::layer::sysroot;
 use crate::prune::Removal;
@@ -136,7 +137,14 @@ impl<'a> Assembly<'a> {
     fn run(&self) -> Result<Image, AssembleError> {
         let recipe = self.recipe;
         self.reporter.report(Event::Stage { stage: Stage::Release });
-        let release = Release::open(&recipe.release, &self.spool_directory, recipe.source_date_epoch)?;
+        let mut release = Release::open(&recipe.release, &self.spool_directory, recipe.source_date_epoch)?;
+        let laid_over = match &recipe.overlay {
+            Some(directory) => Some(overlay::read(directory, recipe.source_date_epoch)?),
+            None => None,
+        };
+        if let Some(laid_over) = &laid_over {
+            overlay::lay_over_release(&mut release.tree, laid_over, &tree::constant_path(release::ROOT));
+        }
         for note in &release.notes {
             self.notes.note(note.clone());
         }
@@ -149,7 +157,7 @@ impl<'a> Assembly<'a> {
         loop {
             let shell = world.shell.is_some();
             let selection = packages.select(&world.wanted, shell)?;
-            let draft = self.draft(&release, &otp, &selection, kernel.as_ref())?;
+            let draft = self.draft(&release, &otp, &selection, kernel.as_ref(), laid_over.as_ref())?;
             if world.widen(&draft, &packages)? {
                 continue;
             }

@@ -34,6 +34,7 @@ impl Assembly<'_> {
         choice: &OtpChoice,
         selection: &Selection,
         kernel: Option<&ImageKernel>,
+        laid_over: Option<&Tree>,
     ) -> Result<Draft, AssembleError> {
         let recipe = self.recipe;
         let epoch = recipe.source_date_epoch;
@@ -75,8 +76,8 @@ impl Assembly<'_> {
                 distribution: recipe.run.distribution.is_some(),
             },
         );
-        if let Some(directory) = &recipe.overlay {
-            overlay::lay(&mut tree, &overlay::read(directory, epoch)?);
+        if let Some(laid_over) = laid_over {
+            overlay::lay(&mut tree, laid_over);
         }
         let closure = libraries::close(&tree, recipe.arch)?;
         Ok(Draft { tree, start, removals, scripts, closure })

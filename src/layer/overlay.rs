@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::subtree::subtree;
 use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath, TreePathError};
 
 /// An overlay that can't be taken.
@@ -72,6 +73,12 @@ pub fn read(directory: &Path, mtime: i64) -> Result<Tree, OverlayError> {
         }
     }
     Ok(tree)
+}
+
+/// Lays the part of an overlay that stands below `root` over the release that will stand there, so that how the
+/// release is started is worked out from the user's `vm.args`, `sys.config` and `env.sh`.
+pub fn lay_over_release(release: &mut Tree, overlay: &Tree, root: &TreePath) {
+    lay(release, &subtree(overlay, root));
 }
 
 /// Lays an overlay over `tree`. Directories merge, everything else replaces what was there; a file that takes

@@ -67,6 +67,23 @@ fn known_scripts_have_their_effect_and_others_are_named() {
     assert!(image.windows(14).any(|bytes| bytes == b"\ndaemon:x:100:"), "the group is in /etc/group");
 }
 
+/// What the overlay says of the release's start counts, and stands in the image.
+#[test]
+fn an_overlay_may_configure_the_release() {
+    let place = place();
+    let below = place.path().join("overlay/app/releases/1");
+    fs_err::create_dir_all(&below).expect("made");
+    fs_err::write(below.join("sys.config"), "[{tiny,[{greeting,hello}]}].\n").expect("written");
+    let repository = TestRepo::new();
+    let (manifest, image) = assemble(&place, &repository, &["--arch", "x86_64"]);
+    assert_eq!(part(&manifest, "/app/releases/1/sys.config"), None);
+    assert!(!holds(&image, b"arg -config\n"));
+    let (manifest, image) = assemble(&place, &repository, &["--arch", "x86_64", "--overlay", "overlay"]);
+    let laid = manifest.files.iter().find(|file| file.path == "/app/releases/1/sys.config").expect("laid");
+    assert_eq!(laid.layer, leanfs::tree::LayerKind::Overlay);
+    assert!(holds(&image, b"arg -config\narg /app/releases/1/sys\n"));
+}
+
 /// A shell comes along where it is asked for, with its applets.
 #[test]
 fn a_shell_comes_only_when_it_is_asked_for() {
