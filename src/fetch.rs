@@ -212,11 +212,18 @@ impl<'a> Fetcher<'a> {
             Some(_) => return self.tarball_at(&Address::parse(url)?, sha256),
             None => url,
         };
-        let path = Path::new(path);
+        self.local_tarball(Path::new(path), sha256)?;
+        Ok(PathBuf::from(path))
+    }
+
+    /// Checks a file of this machine, where it stands.
+    ///
+    /// # Errors
+    /// When it can't be read or isn't what was asked for.
+    pub fn local_tarball(&self, path: &Path, sha256: [u8; 32]) -> Result<(), FetchError> {
         let (mut file, location) = open_local(path)?;
         let found = cache::hash_file(&mut file).map_err(|error| FetchError::io(path, "read", error))?;
-        check_hash(&location, &sha256, &found)?;
-        Ok(path.to_owned())
+        check_hash(&location, &sha256, &found)
     }
 
     fn tarball_at(&self, address: &Address, sha256: Sha256) -> Result<PathBuf, FetchError> {

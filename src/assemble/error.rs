@@ -1,7 +1,5 @@
 //! What can go wrong while an image is assembled.
 
-use std::path::PathBuf;
-
 use crate::fetch::{FetchError, FetchErrorKind};
 use crate::image::ImageError;
 use crate::kernel::KernelError;
@@ -37,25 +35,6 @@ pub enum AssembleError {
     /// The release's modules can't be read.
     #[error("the release can't be read")]
     ReadRelease(#[source] std::io::Error),
-    /// A tarball can't be read.
-    #[error("{} can't be read", .path.display())]
-    Tarball {
-        /// The tarball.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A tarball is not the one that was meant.
-    #[error("{}: its SHA-256 is {found}, where {expected} is expected", .path.display())]
-    TarballHash {
-        /// The tarball.
-        path: PathBuf,
-        /// What it must be; lower-case hexadecimal.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
     /// A package name or constraint that is none.
     #[error("{text:?} is no package that can be asked for")]
     Package {
@@ -130,7 +109,6 @@ impl AssembleError {
     /// What it means.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::TarballHash { .. } => FailureKind::Unverified,
             Self::Package { .. } => FailureKind::Usage,
             Self::Fetch(error) => match error.kind() {
                 FetchErrorKind::Unverified => FailureKind::Unverified,
@@ -167,11 +145,7 @@ impl AssembleError {
             Self::KernelLacks { .. } => {
                 Some("choose another compressor with --compress, or another kernel".to_owned())
             }
-            Self::TarballHash { .. } => Some(
-                "if the tarball is the right one, correct the SHA-256; if not, don't use it".to_owned(),
-            ),
             Self::ReadRelease(_)
-            | Self::Tarball { .. }
             | Self::Overlay(_)
             | Self::Tree(_)
             | Self::Bug(_) => None,

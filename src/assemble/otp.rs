@@ -1,7 +1,6 @@
 //! Where Erlang/OTP comes from.
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::path::Path;
 
 use super::packages::{Packages, parse_dependency};
@@ -72,7 +71,7 @@ impl Assembly<'_> {
             OtpSource::Automatic | OtpSource::Packages => Ok(OtpChoice::Packages),
             OtpSource::Tarball { path, sha256 } => {
                 if let Some(expected) = sha256 {
-                    check_hash(path, expected)?;
+                    self.fetcher.local_tarball(path, *expected)?;
                 }
                 open(path)
             }
@@ -109,26 +108,4 @@ impl Assembly<'_> {
         }
         Ok(wanted)
     }
-}
-
-fn check_hash(path: &Path, expected: &[u8; 32]) -> Result<(), AssembleError> {
-    let failed = |source| AssembleError::Tarball { path: path.to_owned(), source };
-    let mut file = fs_err::File::open(path).map_err(failed)?;
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => break,
-            count => context.update(&buffer[..count]),
-        }
-    }
-    let found = context.finish();
-    if found.as_ref() == expected {
-        return Ok(());
-    }
-    Err(AssembleError::TarballHash {
-        path: path.to_owned(),
-        expected: hex::encode(expected),
-        found: hex::encode(found),
-    })
 }

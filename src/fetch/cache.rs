@@ -380,6 +380,13 @@ impl Drop for Lock {
 /// The SHA-256 of a whole file, which is at its start afterwards.
 pub(crate) fn hash_file(file: &mut File) -> io::Result<Sha256> {
     file.seek(SeekFrom::Start(0))?;
+    let sha256 = hash_rest(file)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(sha256)
+}
+
+/// The SHA-256 of what has not been read of a file.
+pub(crate) fn hash_rest(file: &mut File) -> io::Result<Sha256> {
     let mut context = digest::Context::new(&SHA256);
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -390,7 +397,6 @@ pub(crate) fn hash_file(file: &mut File) -> io::Result<Sha256> {
             Err(error) => return Err(error),
         }
     }
-    file.seek(SeekFrom::Start(0))?;
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(context.finish().as_ref());
     Ok(sha256)

@@ -20,6 +20,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::cache::hash_rest;
 use super::envelope;
 use super::error::{Member, shown};
 use super::index::{VerifiedIndex, chain};
@@ -305,22 +306,6 @@ fn unpack_data(
 fn is_of_disk(error: &io::Error) -> bool {
     error.raw_os_error().is_some()
         || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn hash_rest(file: &mut File) -> io::Result<[u8; 32]> {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => context.update(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    Ok(hash)
 }
 
 /// Which member an error of the head is about. What is damaged can't say itself what it was; but if the control

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::{self, ArchiveError};
 use crate::layer::release::{ROOT as RELEASE_ROOT, Release};
-use crate::layer::subtree::subtree;
+use crate::layer::subtree::{part_of, subtree};
 use crate::tree::{LayerKind, Metadata, NodeKind, Origin, SpoolWriter, Tree, TreePath};
 
 /// Where OTP stands in an image if it is not in the release, without a leading slash: where Alpine's packages
@@ -407,13 +407,7 @@ fn top(tree: &Tree) -> Option<TreePath> {
 
 fn normalise(tree: &mut Tree, mtime: i64) {
     for path in tree.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>() {
-        let mut components = path.components();
-        let part = match components.next() {
-            Some(b"lib") => components.next(),
-            Some(first) if first.starts_with(b"erts-") => Some(first),
-            _ => None,
-        };
-        let part = String::from_utf8_lossy(part.unwrap_or_default()).into_owned();
+        let part = part_of(&path).unwrap_or_default();
         let Some(node) = tree.get_mut(&path) else { continue };
         let base = match &node.kind {
             NodeKind::Directory => Metadata::DIRECTORY,

@@ -21,6 +21,18 @@ pub(crate) fn subtree(tree: &Tree, prefix: &TreePath) -> Tree {
     part
 }
 
+/// Which part of a release or of an installation of OTP a path belongs to: the application (`kernel-10.2`), the
+/// emulator (`erts-15.2`), or none.
+pub(crate) fn part_of(path: &TreePath) -> Option<String> {
+    let mut components = path.components();
+    let part = match components.next()? {
+        b"lib" => components.next()?,
+        first if first.starts_with(b"erts-") => first,
+        _ => return None,
+    };
+    Some(String::from_utf8_lossy(part).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,6 +98,15 @@ fn an_otp_of_another_version_is_told_application_by_application() {
 }
 
 #[test]
+fn a_tarball_that_is_not_the_one_that_was_meant() {
+    let place = Place::new(&TestRepo::new());
+    fs_err::write(place.path("otp.tar"), "something").expect("written");
+    let meant = "0".repeat(64);
+    place.refuses(&["--otp", "otp.tar", "--otp-sha256", &meant], 3, &["otp.tar", &meant, "3fc9b689"]);
+    place.refuses(&["--otp", "nowhere.tar", "--otp-sha256", &meant], 1, &["nowhere.tar"]);
+}
+
+#[test]
 fn no_package_brings_the_otp() {
     let place = Place::new(&TestRepo::new().package("other", "1-r0"));
     fs_err::remove_dir_all(place.path("release/erts-15.0")).expect("removed");

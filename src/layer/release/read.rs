@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Lookalike, ReleaseError};
 use crate::archive;
-use crate::layer::subtree::subtree;
+use crate::layer::subtree::{part_of, subtree};
 use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, SpoolWriter, Tree, TreePath};
 
 /// The owner's executable bit.
@@ -135,16 +135,10 @@ pub(super) fn check_links(host: &Path, tree: &Tree) -> Result<(), ReleaseError> 
 /// Names the part of the release that brought each node: the application, the emulator, or nothing.
 pub(super) fn set_origins(tree: &mut Tree) {
     for path in tree.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>() {
-        let mut components = path.components();
-        let part = match components.next() {
-            Some(b"lib") => components.next(),
-            Some(first) if first.starts_with(b"erts-") => Some(first),
-            _ => None,
-        };
-        if let Some(part) = part
+        if let Some(part) = part_of(&path)
             && let Some(node) = tree.get_mut(&path)
         {
-            node.origin = Origin::new(LayerKind::Release, String::from_utf8_lossy(part).as_ref());
+            node.origin = Origin::new(LayerKind::Release, part.as_str());
         }
     }
 }
