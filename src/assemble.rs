@@ -8,6 +8,7 @@ mod packages;
 mod tree;
 mod world;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -28,11 +29,11 @@ use crate::layer::overlay;
 use crate::layer::release::{self, Release};
 use crate::layer::script::PackageScript;
 use crate::layer::sysroot;
-use crate::prune::Removal;
+use crate::prune::{Reason, Removal};
 use crate::recipe::{ImageFormat, ImageSpec, Recipe};
-use crate::report::manifest::{LeftOut, Manifest};
+use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
 use crate::report::{Event, Reporter, Stage};
-use crate::tree::{Content, Tree, ValidTree};
+use crate::tree::{Content, Tree, TreePath, ValidTree};
 
 /// The name of the manifest in the output directory.
 pub const MANIFEST: &str = "manifest.json";
@@ -112,6 +113,11 @@ struct Image {
     left_out: Vec<LeftOut>,
     unknown_scripts: Vec<PackageScript>,
     removals: Vec<Removal>,
+    /// Why files stayed that pruning looked at.
+    reasons: BTreeMap<TreePath, Reason>,
+    /// How large files were that pruning rewrote.
+    sizes_before: BTreeMap<TreePath, u64>,
+    unfollowed: Vec<UnfollowedCall>,
 }
 
 impl<'a> Assembly<'a> {
@@ -187,6 +193,9 @@ impl<'a> Assembly<'a> {
                 left_out: selection.left_out,
                 unknown_scripts: scripts.unknown,
                 removals,
+                reasons: BTreeMap::new(),
+                sizes_before: BTreeMap::new(),
+                unfollowed: Vec::new(),
             });
         }
     }

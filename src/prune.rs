@@ -21,6 +21,15 @@ pub struct Removal {
     pub reason: String,
 }
 
+/// Why something stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// In words.
+    pub because: String,
+    /// What needs it, if that is a file of the tree.
+    pub by: Option<TreePath>,
+}
+
 /// The rules by which things go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -1,14 +1,16 @@
 //! What to assemble: [`Recipe`], made by hand, or from `leanfs.toml` and flags.
 
 pub mod file;
+mod prune;
 mod settings;
 mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use prune::{Pattern, PruneLevel, PruneSettings};
 pub use settings::{Settings, SettingsError};
-pub use words::{UnknownChoice, parse_sha256};
+pub use words::{UnknownChoice, parse_sha256, parse_size};
 
 use crate::arch::Arch;
 
@@ -39,7 +41,7 @@ pub struct Recipe {
     /// A directory that is laid over everything else.
     pub overlay: Option<PathBuf>,
     /// How much of the tree goes.
-    pub prune: PruneLevel,
+    pub prune: PruneSettings,
     /// Put a shell and the usual commands (busybox) into the image.
     pub shell: bool,
     /// The kernel beside the image.
@@ -48,6 +50,8 @@ pub struct Recipe {
     pub images: Vec<ImageSpec>,
     /// How the release is started.
     pub run: RunSettings,
+    /// How large the outputs may be.
+    pub limits: Limits,
     /// The directory for the images, the kernel and the manifest.
     pub output: PathBuf,
     /// Where downloads are kept, shared by all runs of the user.
@@ -84,11 +88,12 @@ impl Recipe {
             otp: OtpSource::Automatic,
             sysroot: None,
             overlay: None,
-            prune: PruneLevel::Apps,
+            prune: PruneSettings::default(),
             shell: false,
             kernel: KernelSource::Package("linux-virt".to_owned()),
             images: vec![ImageSpec::default()],
             run: RunSettings::default(),
+            limits: Limits::default(),
             output: output.into(),
             cache: cache.into(),
             offline: false,
@@ -171,17 +176,6 @@ pub enum OtpSource {
     },
 }
 
-/// How much of the tree goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PruneLevel {
-    /// Nothing: every file of every layer.
-    None,
-    /// Applications of OTP that the release doesn't list, and what no running system reads (sources, headers,
-    /// manuals).
-    Apps,
-}
-
 /// Where the kernel comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelSource {
@@ -252,6 +246,8 @@ pub struct RunSettings {
     pub distribution: Option<Distribution>,
     /// What happens when the release has ended.
     pub on_exit: OnExit,
+    /// What the emulator is tuned for, where the release's own flags say nothing.
+    pub profile: Profile,
 }
 
 impl Default for RunSettings {
@@ -261,6 +257,7 @@ impl Default for RunSettings {
             env: BTreeMap::new(),
             distribution: None,
             on_exit: OnExit::PowerOff,
+            profile: Profile::Server,
         }
     }
 }
@@ -274,6 +271,25 @@ pub struct Distribution {
     pub long_names: bool,
     /// The cookie; the release's own if there is none.
     pub cookie: Option<String>,
+}
+
+/// What the emulator is tuned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Nothing that limits processes, ports or schedulers.
+    Server,
+    /// The least time and memory: one scheduler, small tables.
+    Tiny,
+}
+
+/// How large outputs may be, in bytes; `assemble` fails when one is larger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Each image.
+    pub image: Option<u64>,
+    /// An image and the kernel.
+    pub total: Option<u64>,
 }
 
 /// What PID 1 does when the release has ended.

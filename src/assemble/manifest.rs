@@ -9,7 +9,7 @@ use crate::recipe::Recipe;
 use crate::report::manifest::{
     FileInfo, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
 };
-use crate::tree::NodeKind;
+use crate::tree::{LayerKind, Node, NodeKind};
 
 pub(super) fn make(
     recipe: &Recipe,
@@ -34,6 +34,7 @@ pub(super) fn make(
         format: Manifest::FORMAT,
         leanfs: env!("CARGO_PKG_VERSION").to_owned(),
         arch: recipe.arch,
+        prune: recipe.prune.level,
         release: ReleaseInfo {
             name: release.name.clone(),
             version: release.version.clone(),
@@ -56,6 +57,7 @@ pub(super) fn make(
                 text: script.text.clone(),
             })
             .collect(),
+        unfollowed: image.unfollowed.clone(),
         notes,
         outputs: outputs
             .iter()
@@ -73,8 +75,12 @@ pub(super) fn make(
                 path: path.to_string(),
                 kind: kind_name(&node.kind).to_owned(),
                 size: node.size(),
+                size_before: image.sizes_before.get(path).copied().unwrap_or_else(|| node.size()),
+                compressed: 0,
                 layer: node.origin.layer,
                 part: node.origin.part.to_string(),
+                because: image.reasons.get(path).map_or_else(|| usual_reason(node), |r| r.because.clone()),
+                by: image.reasons.get(path).and_then(|r| r.by.as_ref()).map(ToString::to_string),
             })
             .collect(),
         removed: image
@@ -101,6 +107,21 @@ fn command_line(arch: Arch) -> String {
         Arch::Aarch64 => "ttyAMA0",
     };
     format!("console={console} quiet panic=-1")
+}
+
+/// Why a node is there that nothing in particular wants.
+fn usual_reason(node: &Node) -> String {
+    let part = &node.origin.part;
+    match node.origin.layer {
+        LayerKind::Package => format!("package {part} brings it"),
+        LayerKind::Otp => "the Erlang/OTP installation brings it".to_owned(),
+        LayerKind::Release => "the release brings it".to_owned(),
+        LayerKind::Sysroot => "a library of the machine that assembled, or of --sysroot".to_owned(),
+        LayerKind::Kernel => "a module of the kernel that the image loads at its start".to_owned(),
+        LayerKind::Skeleton => "every image gets it".to_owned(),
+        LayerKind::Script => "what the packages' scripts would have made".to_owned(),
+        LayerKind::Overlay => "the overlay brings it".to_owned(),
+    }
 }
 
 fn kind_name(kind: &NodeKind) -> &'static str {

@@ -69,7 +69,7 @@ impl Assembly<'_> {
         let removals = prune::prune(
             &mut tree,
             &PruneInput {
-                level: recipe.prune,
+                level: recipe.prune.level,
                 otp_root: &otp.prefix,
                 release_root: &release_root,
                 applications: &applications,

@@ -8,8 +8,8 @@ use leanfs::apk::PublicKey;
 use leanfs::arch::Arch;
 use leanfs::fetch::{FetchSettings, load_keys};
 use leanfs::recipe::{
-    Compression, ImageFormat, KernelSource, OtpSource, PruneLevel, Recipe, Repository, Settings,
-    SettingsError, file, parse_sha256,
+    Compression, ImageFormat, KernelSource, OtpSource, Pattern, Profile, PruneLevel, Recipe, Repository,
+    Settings, SettingsError, file, parse_sha256,
 };
 
 use super::environment::Environment;
@@ -75,9 +75,27 @@ pub(super) struct ContentFlags {
     /// A directory that is laid over everything else
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
-    /// What to leave out: none, or apps (what the release doesn't list, and what nothing reads) [default: apps]
+    /// What to leave out: none; apps (OTP applications that the release doesn't list, what nothing reads); chunks
+    /// (also what only debuggers and compilers read inside of files); or modules (also modules that nothing
+    /// reaches) [default: modules]
     #[arg(long, value_name = "LEVEL")]
     prune: Option<PruneLevel>,
+    /// A module or an application that stays, with what it reaches; `*` for any characters; repeatable
+    #[arg(long = "keep", value_name = "GLOB")]
+    keep: Vec<Pattern>,
+    /// What `leanfs verify --trace` wrote: these modules stay, with what they reach; repeatable
+    #[arg(long = "trace", value_name = "FILE")]
+    traces: Vec<PathBuf>,
+    /// Leave out the line numbers of stack traces
+    #[arg(long)]
+    strip_lines: bool,
+    /// Keep the database of installed packages
+    #[arg(long)]
+    keep_package_db: bool,
+    /// What the emulator is tuned for, where the release's flags say nothing: server (nothing that limits processes,
+    /// ports or schedulers) or tiny (the least time and memory) [default: server]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
     /// The kernel: a package, a file, or none [default: package:linux-virt]
     #[arg(long, value_name = "package:NAME|PATH|none")]
     kernel: Option<KernelSource>,
@@ -165,6 +183,11 @@ impl RecipeFlags<'_> {
         settings.sysroot = contents.sysroot.clone();
         settings.overlay = contents.overlay.clone();
         settings.prune = contents.prune;
+        settings.keep = contents.keep.clone();
+        settings.traces = contents.traces.clone();
+        settings.strip_lines = contents.strip_lines.then_some(true);
+        settings.keep_package_db = contents.keep_package_db.then_some(true);
+        settings.profile = contents.profile;
         settings.kernel = contents.kernel.clone();
         settings.shell = contents.shell.then_some(true);
         settings.formats = self.images.initramfs.then(|| vec![ImageFormat::Initramfs]);

@@ -192,13 +192,16 @@ mod tests {
 
     #[test]
     fn a_summary() {
-        let file = |path: &str, size: u64, layer: &str, part: &str| serde_json::json!({"path": path, "kind": "file", "size": size, "layer": layer, "part": part});
+        let file = |path: &str, size: u64, layer: &str, part: &str| {
+            serde_json::json!({"path": path, "kind": "file", "size": size, "size_before": size, "compressed": 0,
+            "layer": layer, "part": part, "because": "", "by": null})
+        };
         let removed = |path: &str| {
             serde_json::json!({"path": path, "size": 1_500_000, "layer": "otp", "part": "wx", "rule": "otp-application",
                 "reason": "the release doesn't list wx"})
         };
         let manifest: Manifest = serde_json::from_value(serde_json::json!({
-            "format": 1, "leanfs": "0.1.0", "arch": "x86_64",
+            "format": 2, "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [],
             "release": {"name": "hello", "version": "0.1.0", "erts": "15.2.7", "otp_source": "packages",
                 "applications": {"kernel": "10.2"}},
             "packages": [],

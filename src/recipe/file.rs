@@ -12,10 +12,10 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
 use super::settings::Settings;
-use super::words::parse_sha256;
+use super::words::{parse_sha256, parse_size};
 use super::{
-    Compression, Distribution, ImageFormat, ImageSpec, KernelSource, OnExit, OtpSource, PruneLevel,
-    Repository,
+    Compression, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource, Pattern,
+    Profile, PruneLevel, Repository,
 };
 use crate::arch::Arch;
 
@@ -90,6 +90,8 @@ struct RecipeFile {
     image: Option<Vec<ImageTable>>,
     #[serde(default)]
     run: RunTable,
+    #[serde(default)]
+    limits: LimitsTable,
 }
 
 #[derive(Deserialize, Default)]
@@ -120,6 +122,12 @@ struct OtpTable {
 #[serde(deny_unknown_fields)]
 struct PruneTable {
     level: Option<Word<PruneLevel>>,
+    #[serde(default)]
+    keep: Vec<Word<Pattern>>,
+    strip_lines: Option<bool>,
+    #[serde(default)]
+    traces: Vec<PathBuf>,
+    keep_package_db: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -143,6 +151,25 @@ struct RunTable {
     env: BTreeMap<String, String>,
     distribution: Option<DistributionTable>,
     on_exit: Option<OnExit>,
+    profile: Option<Word<Profile>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct LimitsTable {
+    image: Option<Word<Size>>,
+    total: Option<Word<Size>>,
+}
+
+/// Bytes, as [`parse_size`] reads them.
+struct Size(u64);
+
+impl FromStr for Size {
+    type Err = super::UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_size(text).map(Self)
+    }
 }
 
 #[derive(Deserialize)]
@@ -227,6 +254,10 @@ impl RecipeFile {
             sysroot: self.base.sysroot.map(at),
             overlay: self.overlay.map(at),
             prune: self.prune.level.map(|word| word.0),
+            keep: self.prune.keep.into_iter().map(|word| word.0).collect(),
+            strip_lines: self.prune.strip_lines,
+            traces: self.prune.traces.into_iter().map(at).collect(),
+            keep_package_db: self.prune.keep_package_db,
             shell: self.shell,
             kernel: self.kernel.source.map(|word| match word.0 {
                 KernelSource::File(path) => KernelSource::File(at(path)),
@@ -253,6 +284,11 @@ impl RecipeFile {
                 cookie: table.cookie,
             }),
             on_exit: self.run.on_exit,
+            profile: self.run.profile.map(|word| word.0),
+            limits: Limits {
+                image: self.limits.image.map(|word| word.0.0),
+                total: self.limits.total.map(|word| word.0.0),
+            },
         }
     }
 }
@@ -286,6 +322,10 @@ sysroot = "/"
 source = { path = "otp.tar.xz", sha256 = "abababababababababababababababababababababababababababababababab" }
 [prune]
 level = "none"
+keep = ["Elixir.MyApp.Plugin.*", "ssh"]
+strip_lines = true
+traces = ["trace.toml"]
+keep_package_db = true
 [kernel]
 source = "boot/vmlinuz"
 [[image]]
@@ -297,7 +337,11 @@ format = "initramfs"
 hostname = "hello.local"
 env = { PORT = "4000" }
 on_exit = "reboot"
+profile = "tiny"
 distribution = { node = "hello@hello.local", long_names = true, cookie = "secret" }
+[limits]
+image = "4 MiB"
+total = "5 MB"
 "#;
         let settings = parse(text, Path::new("project/leanfs.toml")).expect("all of it is known");
         let want = Settings {
@@ -314,6 +358,10 @@ distribution = { node = "hello@hello.local", long_names = true, cookie = "secret
             sysroot: Some("/".into()),
             overlay: Some("project/rootfs".into()),
             prune: Some(PruneLevel::None),
+            keep: vec!["Elixir.MyApp.Plugin.*".parse().expect("good"), "ssh".parse().expect("good")],
+            strip_lines: Some(true),
+            traces: vec!["project/trace.toml".into()],
+            keep_package_db: Some(true),
             shell: Some(true),
             kernel: Some(KernelSource::File("project/boot/vmlinuz".into())),
             images: Some(vec![
@@ -333,6 +381,8 @@ distribution = { node = "hello@hello.local", long_names = true, cookie = "secret
                 cookie: Some("secret".to_owned()),
             }),
             on_exit: Some(OnExit::Reboot),
+            profile: Some(Profile::Tiny),
+            limits: Limits { image: Some(4 << 20), total: Some(5_000_000) },
         };
         assert_eq!(settings, want);
     }
@@ -408,12 +458,9 @@ distribution = { node = "hello@hello.local", long_names = true, cookie = "secret
     fn errors_name_place_and_choices() {
         for (text, want) in [
             ("[release]\npth = \"x\"\n", "leanfs.toml:2:1: unknown field `pth`, expected `path`"),
-            ("[limits]\nimage = 4\n", "leanfs.toml:1:2: unknown field `limits`, expected one of"),
-            (
-                "[prune]\nlevel = \"modules\"",
-                "leanfs.toml:2:9: \"modules\" is no prune level of this version",
-            ),
-            ("[prune]\nlevel = \"all\"", "leanfs.toml:2:9: \"all\" is no prune level: none and apps are"),
+            ("[firmware]\nimage = 4\n", "leanfs.toml:1:2: unknown field `firmware`, expected one of"),
+            ("[limits]\nimage = \"4 megs\"\n", "leanfs.toml:2:9: \"4 megs\" is no size: a number with B, kB"),
+            ("[prune]\nlevel = \"all\"", "leanfs.toml:2:9: \"all\" is no prune level: none, apps, chunks"),
             (
                 "[[image]]\nformat = \"initramfs\"\ncompress = \"xz:10\"",
                 "leanfs.toml:3:12: \"xz:10\" is no compression",

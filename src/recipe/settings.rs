@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::words::UnknownChoice;
 use super::{
-    Compression, Distribution, ImageFormat, ImageSpec, KernelSource, OnExit, OtpSource, PruneLevel, Recipe,
-    Repository, RunSettings,
+    Compression, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource, Pattern,
+    Profile, PruneLevel, Recipe, Repository, RunSettings,
 };
 use crate::apk::dependency::Dependency;
 use crate::arch::Arch;
@@ -33,8 +33,16 @@ pub struct Settings {
     pub sysroot: Option<PathBuf>,
     /// [`Recipe::overlay`].
     pub overlay: Option<PathBuf>,
-    /// [`Recipe::prune`].
+    /// [`PruneSettings::level`](super::PruneSettings::level).
     pub prune: Option<PruneLevel>,
+    /// [`PruneSettings::keep`](super::PruneSettings::keep); these are added to the weaker ones.
+    pub keep: Vec<Pattern>,
+    /// [`PruneSettings::strip_lines`](super::PruneSettings::strip_lines).
+    pub strip_lines: Option<bool>,
+    /// [`PruneSettings::traces`](super::PruneSettings::traces); these are added to the weaker ones.
+    pub traces: Vec<PathBuf>,
+    /// [`PruneSettings::keep_package_db`](super::PruneSettings::keep_package_db).
+    pub keep_package_db: Option<bool>,
     /// [`Recipe::shell`].
     pub shell: Option<bool>,
     /// [`Recipe::kernel`].
@@ -53,6 +61,10 @@ pub struct Settings {
     pub distribution: Option<Distribution>,
     /// [`RunSettings::on_exit`].
     pub on_exit: Option<OnExit>,
+    /// [`RunSettings::profile`].
+    pub profile: Option<Profile>,
+    /// [`Recipe::limits`]; each by itself.
+    pub limits: Limits,
 }
 
 /// Settings that make no recipe.
@@ -96,6 +108,10 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         let mut packages = weaker.packages;
         packages.extend(self.packages);
+        let mut keep = weaker.keep;
+        keep.extend(self.keep);
+        let mut traces = weaker.traces;
+        traces.extend(self.traces);
         let mut env = weaker.env;
         env.extend(self.env);
         Self {
@@ -108,6 +124,10 @@ impl Settings {
             sysroot: self.sysroot.or(weaker.sysroot),
             overlay: self.overlay.or(weaker.overlay),
             prune: self.prune.or(weaker.prune),
+            keep,
+            strip_lines: self.strip_lines.or(weaker.strip_lines),
+            traces,
+            keep_package_db: self.keep_package_db.or(weaker.keep_package_db),
             shell: self.shell.or(weaker.shell),
             kernel: self.kernel.or(weaker.kernel),
             images: self.images.or(weaker.images),
@@ -117,6 +137,11 @@ impl Settings {
             env,
             distribution: self.distribution.or(weaker.distribution),
             on_exit: self.on_exit.or(weaker.on_exit),
+            profile: self.profile.or(weaker.profile),
+            limits: Limits {
+                image: self.limits.image.or(weaker.limits.image),
+                total: self.limits.total.or(weaker.limits.total),
+            },
         }
     }
 
@@ -151,9 +176,14 @@ impl Settings {
         }
         recipe.sysroot = self.sysroot;
         recipe.overlay = self.overlay;
-        if let Some(prune) = self.prune {
-            recipe.prune = prune;
+        if let Some(level) = self.prune {
+            recipe.prune.level = level;
         }
+        recipe.prune.keep = self.keep;
+        recipe.prune.strip_lines = self.strip_lines.unwrap_or(false);
+        recipe.prune.traces = self.traces;
+        recipe.prune.keep_package_db = self.keep_package_db.unwrap_or(false);
+        recipe.limits = self.limits;
         recipe.shell = self.shell.unwrap_or(false);
         if let Some(kernel) = self.kernel {
             recipe.kernel = kernel;
@@ -166,6 +196,9 @@ impl Settings {
         run.distribution = self.distribution.map(checked_distribution).transpose()?;
         if let Some(on_exit) = self.on_exit {
             run.on_exit = on_exit;
+        }
+        if let Some(profile) = self.profile {
+            run.profile = profile;
         }
         recipe.run = run;
         Ok(recipe)
@@ -325,7 +358,7 @@ mod tests {
         assert_eq!(recipe.release, PathBuf::from("from-file"));
         assert_eq!(recipe.repositories, [Repository::Directory("c".into())]);
         assert_eq!(recipe.packages, ["ca-certificates-bundle", "tzdata"]);
-        assert_eq!(recipe.prune, PruneLevel::None);
+        assert_eq!(recipe.prune.level, PruneLevel::None);
         assert!(recipe.shell);
         assert_eq!(recipe.arch, Arch::Aarch64);
         assert_eq!(recipe.run.env["A"], "1");

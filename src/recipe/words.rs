@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Compression, ImageFormat, ImageSpec, KernelSource, OtpSource, PruneLevel, Repository};
+use super::{Compression, ImageFormat, ImageSpec, KernelSource, OtpSource, Profile, PruneLevel, Repository};
 
 /// A text that names none of the choices there are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +71,7 @@ impl fmt::Display for Compression {
     }
 }
 
-/// `none` or `apps`.
+/// `none`, `apps`, `chunks` or `modules`.
 impl FromStr for PruneLevel {
     type Err = UnknownChoice;
 
@@ -79,14 +79,62 @@ impl FromStr for PruneLevel {
         match text {
             "none" => Ok(Self::None),
             "apps" => Ok(Self::Apps),
-            "chunks" | "modules" => Err(UnknownChoice::new(
-                "prune level of this version of leanfs",
-                text,
-                "none and apps are, chunks and modules come later",
-            )),
-            _ => Err(UnknownChoice::new("prune level", text, "none and apps are")),
+            "chunks" => Ok(Self::Chunks),
+            "modules" => Ok(Self::Modules),
+            _ => Err(UnknownChoice::new("prune level", text, "none, apps, chunks and modules are")),
         }
     }
+}
+
+/// The form that [`FromStr`] takes.
+impl fmt::Display for PruneLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Apps => "apps",
+            Self::Chunks => "chunks",
+            Self::Modules => "modules",
+        })
+    }
+}
+
+/// `server` or `tiny`.
+impl FromStr for Profile {
+    type Err = UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "server" => Ok(Self::Server),
+            "tiny" => Ok(Self::Tiny),
+            _ => Err(UnknownChoice::new("profile", text, "server and tiny are")),
+        }
+    }
+}
+
+/// A size: a number of bytes, or of `kB`, `MB`, `GB` (powers of 1000) or `KiB`, `MiB`, `GiB` (of 1024), perhaps
+/// with a fraction.
+///
+/// # Errors
+/// Anything else, and what is no whole number of bytes below 2⁵³.
+pub fn parse_size(text: &str) -> Result<u64, UnknownChoice> {
+    const UNITS: [(&str, f64); 8] = [
+        ("KiB", 1024.0),
+        ("MiB", 1_048_576.0),
+        ("GiB", 1_073_741_824.0),
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("B", 1.0),
+        ("", 1.0),
+    ];
+    /// Below it every whole number has a value of its own.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    let unknown = || UnknownChoice::new("size", text, "a number with B, kB, MB, GB, KiB, MiB or GiB is");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(unknown)?;
+    let bytes = number.parse::<f64>().map_err(|_| unknown())? * factor;
+    if bytes.is_finite() && bytes < MOST { Ok(bytes.round() as u64) } else { Err(unknown()) }
 }
 
 /// `none`, `package:NAME`, or the path of a kernel.
@@ -240,13 +288,29 @@ mod tests {
     }
 
     #[test]
-    fn prune_levels_of_later_versions_are_named() {
-        assert_eq!("apps".parse(), Ok(PruneLevel::Apps));
-        let error = "modules".parse::<PruneLevel>().expect_err("not offered");
-        assert_eq!(
-            error.to_string(),
-            "\"modules\" is no prune level of this version of leanfs: none and apps are, chunks and modules come later"
-        );
+    fn prune_levels() {
+        for level in [PruneLevel::None, PruneLevel::Apps, PruneLevel::Chunks, PruneLevel::Modules] {
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
+        let error = "all".parse::<PruneLevel>().expect_err("not offered");
+        assert_eq!(error.to_string(), "\"all\" is no prune level: none, apps, chunks and modules are");
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, size) in [
+            ("4 MiB", 4 << 20),
+            ("4MiB", 4 << 20),
+            ("3.1 MB", 3_100_000),
+            ("17", 17),
+            ("0.5 kB", 500),
+            ("2 GiB", 2 << 30),
+        ] {
+            assert_eq!(parse_size(text), Ok(size), "{text}");
+        }
+        for text in ["", "MiB", "4 mib", "-1", "1e3", "1.2.3 MB", "99999999 GB", "4 MiB x"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

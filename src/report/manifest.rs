@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
+use crate::recipe::PruneLevel;
 use crate::tree::LayerKind;
 
 /// Everything that is known of the outputs of one run. All sizes are bytes.
@@ -17,6 +18,8 @@ pub struct Manifest {
     pub leanfs: String,
     /// The architecture of the image.
     pub arch: Arch,
+    /// How much was pruned.
+    pub prune: PruneLevel,
     /// The release.
     pub release: ReleaseInfo,
     /// Packages of which something was taken, in order of their names.
@@ -25,6 +28,8 @@ pub struct Manifest {
     pub left_out: Vec<LeftOut>,
     /// Scripts of packages whose effects are not reproduced: nothing of them has happened.
     pub unknown_scripts: Vec<UnknownScript>,
+    /// Calls of modules whose names are made at run time: pruning could not follow them.
+    pub unfollowed: Vec<UnfollowedCall>,
     /// What the user was told beside that.
     pub notes: Vec<String>,
     /// The files of the output directory, this manifest apart.
@@ -109,10 +114,34 @@ pub struct FileInfo {
     pub kind: String,
     /// Bytes of content.
     pub size: u64,
+    /// Bytes of content before pruning rewrote it; the same as `size` if it didn't.
+    pub size_before: u64,
+    /// Its share of the first image of [`Manifest::outputs`], estimated: the shares of all files are that
+    /// image's size.
+    pub compressed: u64,
     /// What brought it.
     pub layer: LayerKind,
     /// Which part of that.
     pub part: String,
+    /// Why it is there, in words.
+    pub because: String,
+    /// The path of the file that needs it, if one does: that one's reason goes on from there.
+    pub by: Option<String>,
+}
+
+/// A call that pruning could not follow: the module's name is no constant of the program.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnfollowedCall {
+    /// The path of the module that calls.
+    pub path: String,
+    /// The module.
+    pub module: String,
+    /// The function that calls, as `name/arity`.
+    pub function: String,
+    /// How many places in it do.
+    pub count: usize,
+    /// What can be seen of the call, in words.
+    pub what: String,
 }
 
 /// A file that is not in the image.
@@ -134,5 +163,5 @@ pub struct RemovedFile {
 
 impl Manifest {
     /// The [`Manifest::format`] that this version writes and reads.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
 }

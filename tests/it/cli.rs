@@ -115,7 +115,7 @@ fn wrong_usage_is_2() {
         (&["assembel"], "unrecognized subcommand 'assembel'"),
         (&["assemble", "--ext4"], "unexpected argument '--ext4'"),
         (&["assemble", "--compress", "bzip2"], "xz[:0-9], zstd[:1-22], gzip[:1-9], lz4 and none are"),
-        (&["assemble", "--prune", "modules"], "none and apps are, chunks and modules come later"),
+        (&["assemble", "--prune", "all"], "none, apps, chunks and modules are"),
         (&["assemble", "--arch", "vax"], "x86_64, aarch64 and riscv64 are"),
         (&["assemble", "--jobs", "0"], "invalid value '0' for '--jobs <N>'"),
         (&["assemble", "--otp-sha256", "00"], "64 hexadecimal digits are"),

@@ -164,7 +164,7 @@ impl Image {
             output("initramfs.cpio", "initramfs", &parts.initramfs),
         ];
         let manifest = serde_json::json!({
-            "format": 1, "leanfs": "0.1.0", "arch": "x86_64",
+            "format": 2, "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [],
             "release": { "name": "a", "version": "1", "erts": "15", "otp_source": "release", "applications": {} },
             "packages": [], "left_out": [], "unknown_scripts": [], "notes": [], "files": [], "removed": [],
             "outputs": outputs,
