@@ -1,6 +1,7 @@
-//! ELF files, pure: what they need and what they offer, as a dynamic loader sees it.
+//! ELF files, pure: what they need and what they offer, as a dynamic loader sees it, and [`strip()`], which leaves only
+//! what a loader can see.
 //!
-//! Everything is read from the program headers and the dynamic segment, never from section headers: those are
+//! What [`ElfFile`] tells is read from the program headers and the dynamic segment, never from section headers: those are
 //! what the loader reads, and stripped files may have no sections. The specifications are the [System V ABI],
 //! chapters 4 and 5, and for symbol versions the [LSB].
 //!
@@ -14,6 +15,7 @@ mod libc;
 mod read;
 #[cfg(test)]
 pub(crate) mod sample;
+mod strip;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use object::elf;
 
 pub(crate) use libc::compare_versions;
 pub use libc::{Libc, glibc_version, is_musl_own, system_directories};
+pub use strip::{KeptWhole, Stripped, strip};
 
 /// What a loader reads of an ELF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +167,26 @@ pub enum ElfError {
         what: &'static str,
         /// The name, escaped.
         escaped: String,
+    },
+    /// A section is named by its number, and there are fewer.
+    #[error("{what} should be section {index}, but there are {count} sections")]
+    NoSuchSection {
+        /// Which section.
+        what: &'static str,
+        /// Its number, from 0.
+        index: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// The headers of a table have another size than the format's.
+    #[error("{what} should have {expected} bytes each, but have {found}")]
+    EntrySize {
+        /// Which table.
+        what: &'static str,
+        /// The size that they have in every file of this class.
+        expected: u64,
+        /// The size that the file tells.
+        found: u64,
     },
     /// More records than any real file has.
     #[error("there are more than {limit} of {what}")]

@@ -69,6 +69,14 @@ impl<R: Seek> Seek for Recording<R> {
 
 /// Reads a file of either class.
 pub(super) fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ElfFile> {
+    match class(data)? {
+        Class::Elf32 => Reader::<elf::FileHeader32<object::Endianness>, R>::read(data),
+        Class::Elf64 => Reader::<elf::FileHeader64<object::Endianness>, R>::read(data),
+    }
+}
+
+/// The class that the identification tells.
+pub(super) fn class<'data, R: ReadRef<'data>>(data: R) -> Result<Class> {
     let ident = data.read_bytes_at(0, 16).unwrap_or_default();
     if !ident.starts_with(&ElfFile::MAGIC) {
         let head = data.read_bytes_at(0, 4).unwrap_or_default();
@@ -78,18 +86,55 @@ pub(super) fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ElfFile> {
         };
     }
     match ident[4] {
-        elf::ELFCLASS32 => Reader::<elf::FileHeader32<object::Endianness>, R>::read(data, ident),
-        elf::ELFCLASS64 => Reader::<elf::FileHeader64<object::Endianness>, R>::read(data, ident),
+        elf::ELFCLASS32 => Ok(Class::Elf32),
+        elf::ELFCLASS64 => Ok(Class::Elf64),
         _ => Err(bad_identification(ident)),
     }
 }
 
-fn out_of_file(what: &'static str, offset: u64, size: u64) -> ElfError {
+/// The header of a file, and what it says of itself.
+pub(super) struct Identified<'data, Elf> {
+    pub(super) header: &'data Elf,
+    pub(super) endian: object::Endianness,
+    pub(super) class: Class,
+    pub(super) endianness: Endianness,
+    pub(super) kind: Kind,
+}
+
+/// Reads the header of a file whose class is that of `Elf`.
+pub(super) fn identify<'data, Elf, R>(data: R) -> Result<Identified<'data, Elf>>
+where
+    Elf: FileHeader<Endian = object::Endianness>,
+    R: ReadRef<'data>,
+{
+    let size = size_of::<Elf>() as u64;
+    let header: &Elf = data.read_at(0).map_err(|()| out_of_file("the ELF header", 0, size))?;
+    let ident = data.read_bytes_at(0, 16).unwrap_or_default();
+    if !header.is_supported() {
+        return Err(bad_identification(ident));
+    }
+    let endian = header.endian().map_err(|_| bad_identification(ident))?;
+    Ok(Identified {
+        header,
+        endian,
+        class: if header.is_class_64() { Class::Elf64 } else { Class::Elf32 },
+        endianness: if header.is_little_endian() { Endianness::Little } else { Endianness::Big },
+        kind: match header.e_type(endian) {
+            elf::ET_REL => Kind::Relocatable,
+            elf::ET_EXEC => Kind::Executable,
+            elf::ET_DYN => Kind::Dynamic,
+            elf::ET_CORE => Kind::Core,
+            other => Kind::Other(other),
+        },
+    })
+}
+
+pub(super) fn out_of_file(what: &'static str, offset: u64, size: u64) -> ElfError {
     ElfError::OutOfFile { what, offset, size }
 }
 
 fn bad_identification(ident: &[u8]) -> ElfError {
-    ElfError::Identification { found: hex::encode(&ident[4..8]) }
+    ElfError::Identification { found: hex::encode(ident.get(4..8).unwrap_or_default()) }
 }
 
 struct Reader<'data, Elf: FileHeader, R> {
@@ -121,25 +166,14 @@ where
     Elf: FileHeader<Endian = object::Endianness>,
     R: ReadRef<'data>,
 {
-    fn read(data: R, ident: &[u8]) -> Result<ElfFile> {
-        let size = size_of::<Elf>() as u64;
-        let header: &Elf = data.read_at(0).map_err(|()| out_of_file("the ELF header", 0, size))?;
-        if !header.is_supported() {
-            return Err(bad_identification(ident));
-        }
-        let endian = header.endian().map_err(|_| bad_identification(ident))?;
+    fn read(data: R) -> Result<ElfFile> {
+        let Identified { header, endian, class, endianness, kind } = identify::<Elf, R>(data)?;
         let mut file = ElfFile {
-            class: if header.is_class_64() { Class::Elf64 } else { Class::Elf32 },
-            endianness: if header.is_little_endian() { Endianness::Little } else { Endianness::Big },
+            class,
+            endianness,
             os_abi: header.e_ident().os_abi,
             machine: Machine(header.e_machine(endian)),
-            kind: match header.e_type(endian) {
-                elf::ET_REL => Kind::Relocatable,
-                elf::ET_EXEC => Kind::Executable,
-                elf::ET_DYN => Kind::Dynamic,
-                elf::ET_CORE => Kind::Core,
-                other => Kind::Other(other),
-            },
+            kind,
             interpreter: None,
             dynamic: false,
             soname: None,
