@@ -1,10 +1,11 @@
 //! Stripping: what no loader reads of a program or a library goes.
 //!
 //! A loader reads the header, the program headers and the bytes that these cover; sections are for linkers, debuggers
-//! and people. So every byte that a program header covers stays at its offset, and the sections of the loaded image
+//! and people. So every byte that a program header covers stays, and the sections of the loaded image
 //! (`SHF_ALLOC`) keep their headers, because debuggers unwind and profilers name functions by them. What goes is what is for
 //! tools alone: `.symtab` and its strings, debugging information, relocations that the linker left, notes that are not
-//! loaded. A new section header table and its names end the file.
+//! loaded. Where that leaves whole pages free between segments, what follows moves up. A new section header table and its
+//! names end the file.
 //!
 //! Three things are kept that `strip` keeps, too: a section of an unknown name that no segment covers may be where a
 //! program keeps data of its own (`PyInstaller` does); what stands behind everything that the headers tell of is a payload;
@@ -18,6 +19,7 @@
 //! [System V ABI]: https://gabi.xinuos.com/
 
 mod coverage;
+mod holes;
 mod names;
 mod parts;
 #[cfg(test)]
@@ -26,15 +28,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tooling;
+mod writer;
 
 use std::fmt;
 use std::ops::Range;
 
 use coverage::Coverage;
+use holes::Closed;
 use object::elf;
 use parts::{Parts, Place};
+use table::Layout;
+use writer::Writer;
 
-use super::{ElfError, Kind};
+use super::{Class, ElfError, Kind};
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +85,8 @@ pub enum KeptWhole {
 
 /// Removes what no loader reads from a program or a library, of any machine, class and byte order.
 ///
-/// Everything that a program header covers keeps its bytes and its offset. What no program header and no remaining
-/// section covers between them is zeroed. Doing it twice does what doing it once does: the second time,
+/// Everything that a program header covers keeps its bytes and its address. What no program header and no remaining
+/// section covers between them is zeroed, and goes where it is larger than the alignment of what follows. Doing it twice does what doing it once does: the second time,
 /// the result is [`KeptWhole::AlreadyStripped`]. Memory is the result's, which is no larger than the file, and a table of
 /// the section headers.
 ///
@@ -123,13 +129,14 @@ fn attempt(bytes: &[u8]) -> Result<Vec<u8>, Stop> {
         }
     }
     image.settle();
-    let table = table::lay_out(&parts, image.end())?;
+    let closed = holes::close(&parts, &image);
+    let table = table::lay_out(&parts, closed.moved(image.end() as u64))?;
     let zeroed = image.gaps(0..image.end()).any(|gap| bytes[gap].iter().any(|&byte| byte != 0));
     let length = bytes.len() as u64;
     if table.file_size > length || table.file_size == length && !zeroed {
         return Err(KeptWhole::AlreadyStripped.into());
     }
-    Ok(write(bytes, &parts, &image, &table))
+    Ok(write(bytes, &parts, &image, &closed, &table))
 }
 
 /// A file of debugging information has the headers of the program that it is for, and none of its bytes.
@@ -163,15 +170,34 @@ fn refuse_payload(bytes: &[u8], parts: &Parts<'_>, loaded: &Coverage) -> Result<
     Ok(())
 }
 
-fn write(bytes: &[u8], parts: &Parts<'_>, image: &Coverage, table: &table::Layout) -> Vec<u8> {
+fn write(bytes: &[u8], parts: &Parts<'_>, image: &Coverage, closed: &Closed, table: &Layout) -> Vec<u8> {
     let mut out = Vec::with_capacity(table.file_size as usize);
-    out.extend_from_slice(&bytes[..image.end()]);
-    for gap in image.gaps(0..image.end()) {
-        out[gap].fill(0);
+    for range in image.ranges() {
+        out.resize(closed.moved(range.start as u64) as usize, 0);
+        out.extend_from_slice(&bytes[range.clone()]);
     }
-    table.write(bytes, parts, &mut out);
+    let writer = Writer { class: parts.class, endianness: parts.endianness };
+    if closed.moves() {
+        move_segments(parts, closed, writer, &mut out);
+    }
+    table.write(bytes, parts, closed, writer, &mut out);
     debug_assert_eq!(out.len() as u64, table.file_size);
     out
+}
+
+/// Makes the program headers tell where the segments are now.
+fn move_segments(parts: &Parts<'_>, closed: &Closed, writer: Writer, out: &mut [u8]) {
+    let (p_offset, entry) = match parts.class {
+        Class::Elf32 => (4, size_of::<elf::ProgramHeader32<object::Endianness>>()),
+        Class::Elf64 => (8, size_of::<elf::ProgramHeader64<object::Endianness>>()),
+    };
+    for (index, segment) in
+        parts.segments.iter().enumerate().filter(|(_, segment)| segment.kind != elf::PT_NULL)
+    {
+        // The program headers themselves never move.
+        let field = parts.program_headers.start + index * entry + p_offset;
+        writer.set(out, field, |writer, out| writer.wide(out, closed.moved(segment.offset)));
+    }
 }
 
 impl fmt::Display for KeptWhole {

@@ -33,6 +33,11 @@ impl Coverage {
         self.ranges.last().map_or(0, |range| range.end)
     }
 
+    /// What is in the set, in order.
+    pub(super) fn ranges(&self) -> &[Range<usize>] {
+        &self.ranges
+    }
+
     /// Whether every byte of a range is in the set, and there is one.
     pub(super) fn holds(&self, range: &Range<usize>) -> bool {
         self.meeting(range).is_some_and(|found| found.start <= range.start && range.end <= found.end)

@@ -41,6 +41,8 @@ pub(super) struct Segment {
     pub(super) offset: u64,
     /// `p_filesz`.
     pub(super) size: u64,
+    /// `p_align`.
+    pub(super) alignment: u64,
 }
 
 /// A section.
@@ -165,7 +167,7 @@ impl<'data, Elf: FileHeader<Endian = object::Endianness>> Reader<'data, Elf> {
         };
         let segments = headers.iter().map(|segment| {
             let (offset, size) = segment.file_range(endian);
-            Segment { kind: segment.p_type(endian), offset, size }
+            Segment { kind: segment.p_type(endian), offset, size, alignment: segment.p_align(endian).into() }
         });
         Ok((range, segments.collect()))
     }
@@ -262,7 +264,7 @@ impl Parts<'_> {
         coverage.add(self.header.clone());
         coverage.add(self.program_headers.clone());
         for (index, segment) in self.segments.iter().enumerate() {
-            let Segment { kind, offset, size } = *segment;
+            let Segment { kind, offset, size, .. } = *segment;
             if kind == elf::PT_NULL || size == 0 {
                 continue;
             }

@@ -13,7 +13,7 @@ pub(super) struct Pieces {
     pub(super) class: Class,
     pub(super) endianness: Endianness,
     pub(super) kind: u16,
-    /// Type, offset and size.
+    /// Type, offset (which is the address, too) and size. What is loaded is aligned to 0x1000.
     pub(super) segments: Vec<(u32, u64, u64)>,
     /// Without the reserved one and that of the names.
     pub(super) sections: Vec<Piece>,
@@ -150,7 +150,7 @@ impl Pieces {
             if !wide {
                 out.word(elf::PF_R);
             }
-            out.address(4);
+            out.address(if kind == elf::PT_LOAD { 0x1000 } else { 4 });
         }
         out.bytes.resize(end.max(START), 0);
         for piece in &self.sections {

@@ -2,10 +2,12 @@
 
 use object::elf;
 
-use super::super::{Class, ElfError, Endianness};
+use super::super::{Class, ElfError};
 use super::KeptWhole;
+use super::holes::Closed;
 use super::names::{self, Names};
 use super::parts::{Header, Parts, Place, Section};
+use super::writer::Writer;
 
 /// The section that holds the names of sections.
 const NAMES: &[u8] = b".shstrtab";
@@ -27,15 +29,14 @@ pub(super) struct Layout {
 }
 
 /// Numbers what stays and gives it its place behind an image that ends at `image_end`.
-pub(super) fn lay_out(parts: &Parts, image_end: usize) -> Result<Layout, KeptWhole> {
-    let end = image_end as u64;
+pub(super) fn lay_out(parts: &Parts<'_>, image_end: u64) -> Result<Layout, KeptWhole> {
+    let mut end = image_end;
     if parts.sections.is_empty() {
         let names = names::table(&[], &[]);
         let (behind, slots) = (Vec::new(), Vec::new());
         return Ok(Layout { behind, slots, names, names_offset: end, table_offset: end, file_size: end });
     }
     let slots = number(&parts.sections);
-    let mut end = end;
     let behind = move_up(&parts.sections, &mut end);
 
     // The names as ranges of the old table, with the new section's own name behind that.
@@ -102,7 +103,14 @@ fn align(offset: u64, alignment: u64) -> u64 {
 
 impl Layout {
     /// Writes what is behind the image, which `out` is, and makes the header in it tell of it.
-    pub(super) fn write(&self, bytes: &[u8], parts: &Parts, out: &mut Vec<u8>) {
+    pub(super) fn write(
+        &self,
+        bytes: &[u8],
+        parts: &Parts<'_>,
+        closed: &Closed,
+        writer: Writer,
+        out: &mut Vec<u8>,
+    ) {
         if parts.sections.is_empty() {
             return;
         }
@@ -114,8 +122,7 @@ impl Layout {
         out.extend_from_slice(&self.names.bytes);
         out.resize(self.table_offset as usize, 0);
 
-        let writer = Writer { class: parts.class, endianness: parts.endianness };
-        for (&name, header) in self.names.positions.iter().zip(self.headers(parts)) {
+        for (&name, header) in self.names.positions.iter().zip(self.headers(parts, closed)) {
             writer.section_header(out, name, &header);
         }
         self.tell(writer, out);
@@ -128,20 +135,19 @@ impl Layout {
     }
 
     /// The new section headers, in order.
-    fn headers(&self, parts: &Parts) -> Vec<Header> {
+    fn headers(&self, parts: &Parts<'_>, closed: &Closed) -> Vec<Header> {
         let mut numbers = vec![0; parts.sections.len()];
         for (number, slot) in self.slots.iter().enumerate() {
             if let Some(index) = *slot {
                 numbers[index] = number as u32;
             }
         }
-        let mut headers: Vec<Header> = self
-            .slots
-            .iter()
-            .map(|slot| {
-                slot.map_or(Header::default(), |index| renumbered(&parts.sections[index].header, &numbers))
-            })
-            .collect();
+        let header = |slot: &Option<usize>| {
+            let Some(index) = *slot else { return Header::default() };
+            let header = renumbered(&parts.sections[index].header, &numbers);
+            Header { offset: closed.moved(header.offset), ..header }
+        };
+        let mut headers: Vec<Header> = self.slots.iter().map(header).collect();
         for &(index, offset) in &self.behind {
             headers[numbers[index] as usize].offset = offset;
         }
@@ -198,60 +204,4 @@ fn renumbered(header: &Header, numbers: &[u32]) -> Header {
     // Groups are for linkers; none is left.
     header.flags &= !u64::from(elf::SHF_GROUP);
     header
-}
-
-/// Writes numbers as a file of this class and byte order has them.
-#[derive(Clone, Copy)]
-struct Writer {
-    class: Class,
-    endianness: Endianness,
-}
-
-impl Writer {
-    fn put<const SIZE: usize>(self, out: &mut Vec<u8>, little: [u8; SIZE]) {
-        let mut bytes = little;
-        if self.endianness == Endianness::Big {
-            bytes.reverse();
-        }
-        out.extend_from_slice(&bytes);
-    }
-
-    /// `Elf_Half`.
-    fn half(self, out: &mut Vec<u8>, value: u16) {
-        self.put(out, value.to_le_bytes());
-    }
-
-    /// `Elf_Word`.
-    fn word(self, out: &mut Vec<u8>, value: u32) {
-        self.put(out, value.to_le_bytes());
-    }
-
-    /// `Elf64_Xword`, `Elf64_Addr` or `Elf64_Off`, where a file of 32 bits has an `Elf32_Word`. What such a file
-    /// had before fits into that, and what is new was checked to.
-    fn wide(self, out: &mut Vec<u8>, value: u64) {
-        match self.class {
-            Class::Elf32 => self.word(out, value as u32),
-            Class::Elf64 => self.put(out, value.to_le_bytes()),
-        }
-    }
-
-    fn section_header(self, out: &mut Vec<u8>, name: u32, header: &Header) {
-        self.word(out, name);
-        self.word(out, header.kind);
-        self.wide(out, header.flags);
-        self.wide(out, header.address);
-        self.wide(out, header.offset);
-        self.wide(out, header.size);
-        self.word(out, header.link);
-        self.word(out, header.info);
-        self.wide(out, header.alignment);
-        self.wide(out, header.entry_size);
-    }
-
-    /// Replaces what stands at `offset` of a file that has its header.
-    fn set(self, out: &mut [u8], offset: usize, write: impl FnOnce(Self, &mut Vec<u8>)) {
-        let mut field = Vec::with_capacity(8);
-        write(self, &mut field);
-        out[offset..offset + field.len()].copy_from_slice(&field);
-    }
 }

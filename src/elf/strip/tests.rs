@@ -1,4 +1,4 @@
-use object::read::elf::{FileHeader, SectionHeader};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use proptest::prelude::*;
 
 use super::super::{Class, Endianness};
@@ -206,11 +206,93 @@ fn what_a_program_header_covers_stays_whatever_it_is() {
     pieces.segment(elf::PT_NOTE, symbols.start, symbols.end);
     let bytes = pieces.bytes();
     let stripped = changed(&bytes);
-    assert_eq!(stripped[range.clone()], bytes[range.clone()]);
-    assert_eq!(stripped[symbols.clone()], bytes[symbols.clone()]);
-    assert!(stripped[0x860..symbols.start].iter().all(|&byte| byte == 0), "debugging information is zeroed");
+    for (index, range) in [(4, range), (5, symbols)] {
+        let offset = segments(&stripped)[index].1 as usize;
+        assert_eq!(stripped[offset..offset + range.len()], bytes[range]);
+    }
     assert_eq!(names(&stripped)[14], ".riscv.attributes", "it keeps its number");
     assert!(names(&stripped)[9..14].iter().all(String::is_empty), "the others are gone");
+}
+
+/// What the program headers tell: type, offset, address and size.
+fn segments(bytes: &[u8]) -> Vec<(u32, u64, u64, u64)> {
+    fn list<Elf: FileHeader<Endian = object::Endianness>>(bytes: &[u8]) -> Vec<(u32, u64, u64, u64)> {
+        let header = Elf::parse(bytes).expect("a header");
+        let endian = header.endian().expect("an order");
+        let segments = header.program_headers(endian, bytes).expect("program headers");
+        let fields = segments.iter().map(|segment| {
+            let (offset, size) = segment.file_range(endian);
+            (segment.p_type(endian), offset, segment.p_vaddr(endian).into(), size)
+        });
+        fields.collect()
+    }
+    match bytes[4] {
+        elf::ELFCLASS32 => list::<elf::FileHeader32<object::Endianness>>(bytes),
+        _ => list::<elf::FileHeader64<object::Endianness>>(bytes),
+    }
+}
+
+/// A program to which `patchelf` gave a new segment, with the dynamic segment in it.
+fn patched(class: Class, endianness: Endianness) -> Pieces {
+    let mut pieces = Pieces::program(class, endianness);
+    pieces.cursor = 0x4000;
+    pieces.section(".dynamic", elf::SHT_DYNAMIC, elf::SHF_ALLOC, &[0xdd; 64]);
+    pieces.section(".dynstr2", elf::SHT_STRTAB, elf::SHF_ALLOC, &[0xee; 1024]);
+    pieces.segment(elf::PT_LOAD, 0x4000, 0x4440);
+    pieces.segment(elf::PT_DYNAMIC, 0x4000, 0x4040);
+    pieces
+}
+
+#[test]
+fn holes_between_segments_close_by_whole_pages() {
+    for (class, endianness) in EVERY {
+        let mut pieces = patched(class, endianness);
+        let bytes = pieces.bytes();
+        let stripped = changed(&bytes);
+        // The segment before ends at 0x85c: what was at 0x4000 can be at 0x1000 and no earlier.
+        let (before, after) = (segments(&bytes), segments(&stripped));
+        assert_eq!(after[..4], before[..4]);
+        assert_eq!(after[4], (elf::PT_LOAD, 0x1000, 0x4000, 0x440));
+        assert_eq!(after[5], (elf::PT_DYNAMIC, 0x1000, 0x4000, 64));
+        assert_eq!(stripped[0x1000..0x1440], bytes[0x4000..0x4440]);
+        assert_eq!(stripped[START..0x85c], bytes[START..0x85c]);
+        assert!(stripped[0x85c..0x1000].iter().all(|&byte| byte == 0));
+        let listing = listing(&stripped);
+        assert_eq!(listing[8], ".bss 8 0x85c+1048576 link 0 info 0");
+        assert_eq!(listing[14], ".dynamic 6 0x1000+64 link 0 info 0");
+        assert_eq!(listing[15], ".dynstr2 3 0x1040+1024 link 0 info 0");
+        // A larger alignment of what follows holds, one of what precedes does not matter.
+        for (segment, alignment, offset) in
+            [(4, 0x2000_u32, 0x2000), (4, 0x4000, 0x4000), (4, 3, 0x4000), (0, 0x4000, 0x1000)]
+        {
+            let mut bytes = bytes.clone();
+            let field = match class {
+                Class::Elf32 => 52 + 32 * segment + 28,
+                Class::Elf64 => 64 + 56 * segment + if endianness == Endianness::Big { 52 } else { 48 },
+            };
+            let value =
+                if endianness == Endianness::Big { alignment.to_be_bytes() } else { alignment.to_le_bytes() };
+            bytes[field..field + 4].copy_from_slice(&value);
+            assert_eq!(segments(&changed(&bytes))[4].1, offset, "{alignment:#x} of {segment}");
+        }
+        // What stays in the middle of the hole leaves two smaller ones.
+        pieces.sections[9].flags = elf::SHF_ALLOC;
+        assert_eq!(segments(&changed(&pieces.bytes()))[4].1, 0x2000);
+    }
+}
+
+#[test]
+fn what_precedes_the_program_headers_does_not_close() {
+    // They stand at the end of the new segment.
+    let mut bytes = patched(Class::Elf64, Endianness::Little).bytes();
+    let table = 64..64 + 6 * 56;
+    let headers = bytes[table.clone()].to_vec();
+    bytes[0x4000..0x4000 + headers.len()].copy_from_slice(&headers);
+    bytes[table].fill(0);
+    bytes[0x20..0x28].copy_from_slice(&0x4000_u64.to_le_bytes());
+    let stripped = changed(&bytes);
+    assert_eq!(segments(&stripped), segments(&bytes));
+    assert!(stripped.len() < bytes.len(), "the section header table is smaller");
 }
 
 #[test]
@@ -422,7 +504,7 @@ fn check(bytes: &[u8]) {
 #[test]
 fn a_file_that_is_cut_anywhere_is_no_danger() {
     for (class, endianness) in EVERY {
-        let bytes = Pieces::program(class, endianness).bytes();
+        let bytes = patched(class, endianness).bytes();
         (0..bytes.len()).for_each(|length| check(&bytes[..length]));
     }
 }
@@ -438,11 +520,11 @@ proptest! {
         cut in proptest::option::of(any::<prop::sample::Index>()),
     ) {
         let (class, endianness) = EVERY[which];
-        let mut pieces = Pieces::program(class, endianness);
+        let mut pieces = patched(class, endianness);
         pieces.section("pydata", elf::SHT_PROGBITS, 0, &[0xab; 100]);
         let mut bytes = pieces.bytes();
         let length = bytes.len();
-        let table = length - 16 * if class == Class::Elf32 { 40 } else { 64 };
+        let table = length - 18 * if class == Class::Elf32 { 40 } else { 64 };
         for (at, value, place) in changes {
             let at = match place {
                 0 => at.index(length),
