@@ -55,8 +55,8 @@ pub enum Stripped {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeptWhole {
-    /// There is nothing in it that could go.
-    AlreadyStripped,
+    /// It would not become smaller: it is stripped already.
+    NoSmaller,
     /// It is neither a program nor a library: stripping an object file or a kernel module breaks it, and the dump
     /// of a process is data.
     Kind(Kind),
@@ -86,9 +86,9 @@ pub enum KeptWhole {
 /// Removes what no loader reads from a program or a library, of any machine, class and byte order.
 ///
 /// Everything that a program header covers keeps its bytes and its address. What no program header and no remaining
-/// section covers between them is zeroed, and goes where it is larger than the alignment of what follows. Doing it twice does what doing it once does: the second time,
-/// the result is [`KeptWhole::AlreadyStripped`]. Memory is the result's, which is no larger than the file, and a table of
-/// the section headers.
+/// section covers between them is zeroed, and goes where it is larger than the alignment of what follows. A second time
+/// nothing is left to do, and the result is [`KeptWhole::NoSmaller`]. Memory is the result's, which is no larger than the
+/// file, and that of the headers.
 ///
 /// # Errors
 /// When the bytes are no ELF file, or one whose header or program headers no loader could read. Whatever else
@@ -134,7 +134,7 @@ fn attempt(bytes: &[u8]) -> Result<Vec<u8>, Stop> {
     let zeroed = image.gaps(0..image.end()).any(|gap| bytes[gap].iter().any(|&byte| byte != 0));
     let length = bytes.len() as u64;
     if table.file_size > length || table.file_size == length && !zeroed {
-        return Err(KeptWhole::AlreadyStripped.into());
+        return Err(KeptWhole::NoSmaller.into());
     }
     Ok(write(bytes, &parts, &image, &closed, &table))
 }
@@ -203,7 +203,7 @@ fn move_segments(parts: &Parts<'_>, closed: &Closed, writer: Writer, out: &mut [
 impl fmt::Display for KeptWhole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlreadyStripped => f.write_str("there is nothing in it that no loader reads"),
+            Self::NoSmaller => f.write_str("it would not become smaller"),
             Self::Kind(kind) => write!(f, "{kind} is never stripped"),
             Self::NothingLoaded => {
                 f.write_str("nothing of it is loaded: it holds the debugging information of another file")

@@ -19,5 +19,6 @@ mod resolve;
 mod served;
 mod server;
 mod start;
+mod strip;
 mod tiny;
 mod vm;

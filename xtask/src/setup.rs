@@ -28,6 +28,16 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("binutils", &["/usr/bin/readelf"]),
     ("strace", &["/usr/bin/strace"]),
     ("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    // Make files that no compiler makes by itself, and hold libraries of other architectures, to be stripped.
+    ("patchelf", &["/usr/bin/patchelf"]),
+    ("binutils-aarch64-linux-gnu", &["/usr/bin/aarch64-linux-gnu-ld"]),
+    ("binutils-powerpc-linux-gnu", &["/usr/bin/powerpc-linux-gnu-ld"]),
+    ("libc6-arm64-cross", &["/usr/aarch64-linux-gnu/lib/libc.so.6"]),
+    ("libc6-armhf-cross", &["/usr/arm-linux-gnueabihf/lib/libc.so.6"]),
+    ("libc6-i386-cross", &["/usr/i686-linux-gnu/lib/libc.so.6"]),
+    ("libc6-powerpc-cross", &["/usr/powerpc-linux-gnu/lib/libc.so.6"]),
+    ("libc6-riscv64-cross", &["/usr/riscv64-linux-gnu/lib/libc.so.6"]),
+    ("libc6-s390x-cross", &["/usr/s390x-linux-gnu/lib/libc.so.6"]),
     // Builds the sample releases; their versions decide what the mirror offers.
     ("erlang-base", &["/usr/lib/erlang/bin/erl"]),
     ("erlang-crypto", &[]),
