@@ -16,6 +16,8 @@ pub struct CommandLine {
     /// `NAME=VALUE`.
     pub env: Vec<Vec<u8>>,
     pub on_exit: Option<OnExit>,
+    /// `leanfs.trace=1`: what the program opens is said.
+    pub trace: bool,
     pub warnings: Vec<Warning>,
 }
 
@@ -77,6 +79,8 @@ fn set(command_line: &mut CommandLine, key: &[u8], value: &[u8]) -> Result<(), &
         b"on-exit" => {
             command_line.on_exit = Some(OnExit::parse(value).ok_or("it takes poweroff, reboot or halt")?);
         }
+        b"trace" if value == b"1" => command_line.trace = true,
+        b"trace" => return Err("it takes 1"),
         _ => return Err("this key is not known"),
     }
     Ok(())
@@ -113,7 +117,7 @@ mod tests {
     fn our_keys_among_others() {
         let line = parse(
             b"console=ttyS0 leanfs.ip=10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3,dns=1.1.1.1,device=eth0 quiet \
-              leanfs.on-exit=reboot leanfs.env=A=1 leanfs.env=\"B=2 3\" \"leanfs.env=C=\" leanfs.hostname=h.x panic=1\n",
+              leanfs.on-exit=reboot leanfs.env=A=1 leanfs.env=\"B=2 3\" \"leanfs.env=C=\" leanfs.hostname=h.x leanfs.trace=1 panic=1\n",
         );
         assert_eq!(
             line,
@@ -128,6 +132,7 @@ mod tests {
                 hostname: Some(b"h.x".to_vec()),
                 env: Vec::from([b"A=1".to_vec(), b"B=2 3".to_vec(), b"C=".to_vec()]),
                 on_exit: Some(OnExit::Reboot),
+                trace: true,
                 warnings: Vec::new(),
             }
         );
@@ -143,12 +148,13 @@ mod tests {
             ("leanfs.ip=10.0.2.15/24,device=abcdefghijklmnop", "device= takes a name of 1 to 15 bytes"),
             ("leanfs.env=A", "it takes NAME=VALUE"),
             ("leanfs.on-exit=x", "it takes poweroff, reboot or halt"),
+            ("leanfs.trace=yes", "it takes 1"),
             ("leanfs.shell=1", "this key is not known"),
             ("leanfs.ip", "this key takes a value"),
         ] {
             let line = parse(word.as_bytes());
             assert_eq!(line.warnings, [Warning { word: word.as_bytes().to_vec(), what }]);
-            assert_eq!(line.network, None);
+            assert_eq!((line.network, line.trace), (None, false));
         }
         assert_eq!(parse(b"ip=dhcp leanfs quiet"), CommandLine::default());
     }

@@ -3,9 +3,10 @@
 //! It does what `/etc/leanfs/init.conf` and the kernel's command line say (the format is documented once, in
 //! `src/layer/init_conf.rs`), in this order: mounts proc, sysfs, devtmpfs, devpts and two tmpfs; makes sure that
 //! `/dev/null` and its kind exist; opens the console; sets the host's name; brings the loopback up; loads
-//! modules; sets the address of the first network device if there is one on the command line; copies files;
-//! starts the helpers and then the program; and from then on only reaps children and passes signals on. When the
-//! program has ended, it stops what is left and switches the machine off, or restarts or halts it.
+//! modules; sets the address of the first network device if there is one on the command line; begins to trace what
+//! is opened if the command line asks for it; copies files; starts the helpers and then the program; and from then
+//! on only reaps children, passes signals on and says what was opened. When the program has ended, it stops what is
+//! left and switches the machine off, or restarts or halts it.
 //!
 //! Signals: SIGTERM and SIGINT (Ctrl-Alt-Del) end the program with a SIGTERM, which is what makes a BEAM call
 //! `init:stop()`; SIGPWR and SIGUSR2 (what busybox's `poweroff` sends) do the same and then switch the machine
@@ -44,6 +45,7 @@ mod processes;
 #[cfg(not(test))]
 mod runtime;
 mod sys;
+mod trace;
 
 use alloc::ffi::CString;
 use alloc::vec::Vec;
@@ -51,6 +53,7 @@ use alloc::vec::Vec;
 use conf::{Conf, OnExit};
 use line::say;
 use processes::Program;
+use trace::Trace;
 
 /// Where the configuration is.
 const CONF: &core::ffi::CStr = c"/etc/leanfs/init.conf";
@@ -80,7 +83,7 @@ extern "C" fn pid1() -> ! {
     for warning in &command_line.warnings {
         say("the kernel's command line: ").text(warning.what).text(": ").bytes(&warning.word);
     }
-    let conf = match files::read(CONF, MOST_CONF_BYTES) {
+    let mut conf = match files::read(CONF, MOST_CONF_BYTES) {
         Ok(text) => conf::parse(&text),
         Err(error) => {
             say(
@@ -106,6 +109,10 @@ extern "C" fn pid1() -> ! {
     if let Some(settings) = &command_line.network {
         network::configure(settings);
     }
+    let mut trace = if command_line.trace { Trace::start() } else { None };
+    if trace.is_some() {
+        trace::load_on_demand(&mut conf.arguments);
+    }
     for (source, target) in &conf.copies {
         if let Err((what, error)) = files::copy(source, target) {
             say("")
@@ -119,14 +126,15 @@ extern "C" fn pid1() -> ! {
     }
 
     let on_exit = command_line.on_exit.or(conf.on_exit).unwrap_or(OnExit::PowerOff);
-    let env = environment(&conf.env, &command_line.env);
+    let trace_env: &[Vec<u8>] = if trace.is_some() { &[trace::ENV.to_vec()] } else { &[] };
+    let env = environment([&conf.env, &command_line.env, trace_env]);
     for helper in &conf.helpers {
         processes::start_helper(&Program::new(&helper.program, &helper.arguments, b"/", &env));
     }
     let end = match &conf.program {
         Some(program) => {
             let directory = conf.directory.as_deref().unwrap_or(b"/");
-            processes::run(&Program::new(program, &conf.arguments, directory, &env))
+            processes::run(&Program::new(program, &conf.arguments, directory, &env), trace.as_mut())
         }
         None => {
             say("/etc/leanfs/init.conf has no `exec` line: there is no program to start");
@@ -137,14 +145,11 @@ extern "C" fn pid1() -> ! {
     sys::power(end.unwrap_or(on_exit));
 }
 
-/// The environment as `NAME=VALUE` strings, each name once: the command line wins over the configuration, and
-/// that over the defaults; within one of them the last says it.
-fn environment(conf: &[Vec<u8>], command_line: &[Vec<u8>]) -> Vec<CString> {
-    let defaults = DEFAULT_ENV.into_iter();
-    let all: Vec<&[u8]> = defaults
-        .chain(conf.iter().map(Vec::as_slice))
-        .chain(command_line.iter().map(Vec::as_slice))
-        .collect();
+/// The environment as `NAME=VALUE` strings, each name once: a later source wins over an earlier one, and all over the
+/// defaults; within one of them the last says it.
+fn environment(sources: [&[Vec<u8>]; 3]) -> Vec<CString> {
+    let given = sources.into_iter().flatten().map(Vec::as_slice);
+    let all: Vec<&[u8]> = DEFAULT_ENV.into_iter().chain(given).collect();
     let name = |entry: &[u8]| entry.iter().position(|&byte| byte == b'=').unwrap_or(entry.len());
     let is_last = |index: usize, entry: &[u8]| {
         all[index + 1..].iter().all(|later| later[..name(later)] != entry[..name(entry)])
@@ -162,11 +167,12 @@ mod tests {
 
     #[test]
     fn the_command_line_wins_and_names_come_once() {
-        let env = environment(
+        let env = environment([
             &[b"A=1".to_vec(), b"PATH=/app/bin".to_vec(), b"A=2".to_vec(), b"AB=x=y".to_vec()],
-            &[b"A=3".to_vec()],
-        );
+            &[b"A=3".to_vec(), b"B=4".to_vec()],
+            &[b"B=5".to_vec()],
+        ]);
         let env: Vec<&[u8]> = env.iter().map(|entry| entry.as_bytes()).collect();
-        assert_eq!(env, [&b"HOME=/root"[..], b"TERM=linux", b"PATH=/app/bin", b"AB=x=y", b"A=3"]);
+        assert_eq!(env, [&b"HOME=/root"[..], b"TERM=linux", b"PATH=/app/bin", b"AB=x=y", b"A=3", b"B=5"]);
     }
 }

@@ -15,6 +15,8 @@ pub const EBUSY: u16 = 16;
 pub const EINTR: u16 = 4;
 /// "No child processes".
 pub const ECHILD: u16 = 10;
+/// "Operation not supported".
+pub const EOPNOTSUPP: u16 = 95;
 /// "Network is unreachable".
 pub const ENETUNREACH: u16 = 101;
 
@@ -58,6 +60,7 @@ pub fn error(number: u16) -> Option<&'static str> {
         EROFS => "the file system is read-only",
         ENOSYS => "the kernel was built without this",
         40 => "links lead in a circle",
+        EOPNOTSUPP => "the file system can't do this",
         97 => "the kernel was built without IPv4",
         ENETUNREACH => "the network can't be reached from this address",
         _ => return None,

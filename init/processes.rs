@@ -12,6 +12,7 @@ use crate::names::{
     self, ECHILD, ENOENT, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPWR, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
 };
 use crate::sys::{self, Access, Ended, Errno, Milliseconds, Pid, Signals};
+use crate::trace::Trace;
 
 /// The signals that PID 1 waits for.
 const WAITED_FOR: [u8; 8] = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGPWR];
@@ -22,7 +23,7 @@ const MOST_OPEN_FILES: u64 = 65_536;
 const MOST_STOPPING: Milliseconds = Milliseconds(60_000);
 /// How long what is left may take to end when the program has ended.
 const MOST_LEFTOVERS: Milliseconds = Milliseconds(2000);
-/// How long between two looks while something is expected to end.
+/// How long between two looks while something is expected to end, or the program is traced.
 const POLL: Milliseconds = Milliseconds(20);
 /// What a program's copy of PID 1 exits with when the program can't be started, as in a shell.
 const NOT_STARTED: u8 = 127;
@@ -110,14 +111,18 @@ pub fn start_helper(program: &Program) {
 
 /// Starts the program, reaps every child and passes signals on until it has ended. Gives back what a signal asked
 /// for, against the settings.
-pub fn run(program: &Program) -> Option<OnExit> {
+pub fn run(program: &Program, mut trace: Option<&mut Trace>) -> Option<OnExit> {
     let main = program.start(true)?;
     let signals = Signals::new(&WAITED_FOR);
     let mut end = None;
     let mut left = None;
     loop {
-        let wait = if left.is_some() { POLL } else { Milliseconds(3_600_000) };
-        match signals.wait(wait) {
+        let wait = if left.is_some() || trace.is_some() { POLL } else { Milliseconds(3_600_000) };
+        let signal = signals.wait(wait);
+        if let Some(trace) = &mut trace {
+            trace.say_new();
+        }
+        match signal {
             Some(SIGCHLD) => {}
             Some(signal @ (SIGTERM | SIGINT | SIGPWR | SIGUSR2)) => {
                 if matches!(signal, SIGPWR | SIGUSR2) {
@@ -142,6 +147,9 @@ pub fn run(program: &Program) -> Option<OnExit> {
         }
         while let Ok(Some((pid, ended))) = sys::reap() {
             if pid == main {
+                if let Some(trace) = &mut trace {
+                    trace.say_new();
+                }
                 describe(say("").bytes(program.program), ended);
                 return end;
             }

@@ -10,7 +10,7 @@ use crate::line::say;
 use crate::sys;
 
 /// Hands memory out from one end to the other and never takes it back: PID 1 allocates while it starts, a few
-/// times the size of its configuration, and then no more.
+/// times the size of its configuration (and, to trace, of the names of the image's files), and then no more.
 struct Arena {
     next: Cell<usize>,
     end: Cell<usize>,

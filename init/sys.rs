@@ -32,6 +32,13 @@ pub const O_NOCTTY: usize = 0o400;
 pub const O_TRUNC: usize = 0o1000;
 const O_CLOEXEC: usize = 0o2_000_000;
 
+/// An event of inotify(7): something was opened.
+pub const IN_OPEN: u32 = 0x20;
+/// That one of the events was about a directory.
+pub const IN_ISDIR: u32 = 0x4000_0000;
+/// An event of inotify(7): the queue was full, and further events are lost.
+pub const IN_Q_OVERFLOW: u32 = 0x4000;
+
 pub const MS_NOSUID: usize = 2;
 pub const MS_NODEV: usize = 4;
 pub const MS_NOEXEC: usize = 8;
@@ -209,6 +216,29 @@ pub fn load_module_bytes(module: &[u8]) -> Result<(), Errno> {
     let address = module.as_ptr() as usize;
     // SAFETY: the kernel reads `module.len()` bytes; the parameters are empty and end with a NUL byte.
     result(unsafe { syscall(arch::INIT_MODULE, [address, module.len(), path(c""), 0, 0, 0]) }).map(drop)
+}
+
+/// Reads some entries of an open directory, each a `struct linux_dirent64` (getdents(2)); 0 at the end.
+pub fn directory_entries(directory: Descriptor, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let address = buffer.as_mut_ptr() as usize;
+    // SAFETY: the kernel writes at most `buffer.len()` bytes to the buffer.
+    result(unsafe { syscall(arch::GETDENTS64, [directory.0, address, buffer.len(), 0, 0, 0]) })
+}
+
+/// A queue of what happens to files that are watched (inotify(7)). Reading it never waits.
+pub fn file_events() -> Result<Descriptor, Errno> {
+    const IN_NONBLOCK: usize = 0o4000;
+    // SAFETY: it takes a number.
+    result(unsafe { syscall(arch::INOTIFY_INIT1, [IN_NONBLOCK | O_CLOEXEC, 0, 0, 0, 0, 0]) }).map(Descriptor)
+}
+
+/// From now on, what is opened in a directory (not below it) comes to the queue, with the number that this gives.
+pub fn watch_opens(queue: Descriptor, directory: &CStr) -> Result<i32, Errno> {
+    const IN_ONLYDIR: usize = 0x0100_0000;
+    let what = IN_OPEN as usize | IN_ONLYDIR;
+    // SAFETY: the name ends with a NUL byte.
+    result(unsafe { syscall(arch::INOTIFY_ADD_WATCH, [queue.0, path(directory), what, 0, 0, 0]) })
+        .map(|number| number as i32)
 }
 
 /// A socket for network settings.

@@ -1,6 +1,8 @@
 //! The system call numbers that all newer architectures share (Linux's `include/uapi/asm-generic/unistd.h`).
 
 pub const DUP3: usize = 24;
+pub const INOTIFY_INIT1: usize = 26;
+pub const INOTIFY_ADD_WATCH: usize = 27;
 pub const IOCTL: usize = 29;
 pub const MKNODAT: usize = 33;
 pub const MKDIRAT: usize = 34;
@@ -11,6 +13,7 @@ pub const CHDIR: usize = 49;
 pub const FCHMOD: usize = 52;
 pub const OPENAT: usize = 56;
 pub const CLOSE: usize = 57;
+pub const GETDENTS64: usize = 61;
 pub const READ: usize = 63;
 pub const WRITE: usize = 64;
 pub const SYNC: usize = 81;

@@ -20,6 +20,27 @@
 //! over the file: `leanfs.ip=ADDRESS/PREFIX[,gateway=A][,dns=A][,device=NAME]`, `leanfs.hostname=NAME`,
 //! `leanfs.env=NAME=VALUE` (repeatable), `leanfs.on-exit=…`.
 //!
+//! # Tracing
+//!
+//! With `leanfs.trace=1` on the kernel's command line, PID 1 says on the console which regular files of the image are
+//! opened, those below `/proc`, `/sys`, `/dev`, `/run` and `/tmp` apart. It begins when modules are loaded and the network
+//! is set, before it copies files and starts anything. The program then loads code when it is first called, so that
+//! what is opened is what is needed: in its arguments the word after `-mode` becomes `interactive`, and in its
+//! environment `RELEASE_MODE` is `interactive`.
+//!
+//! | line | meaning |
+//! |---|---|
+//! | `leanfs-trace: ready` | every directory is watched; comes first |
+//! | `leanfs-trace: failed: REASON` | they can't be watched, and nothing else comes; the program runs as it would without a trace |
+//! | `leanfs-trace: PATH NUMBER` | a file was opened for the first time, as the NUMBERth, counted from 1 |
+//! | `leanfs-trace: lost` | the kernel dropped events: files may be missing |
+//!
+//! PATH is absolute and names directories by no symbolic link. Bytes in it that are not printable ASCII, and
+//! backslashes, are `\xNN`. Each line is one write to the terminal, which takes it as a whole, but it may begin behind
+//! the unfinished line of another program, which then goes on behind it. The kernel's own messages are not held back
+//! by anything: that one of them fell into a line shows by the NUMBER, which is then missing at its end or in the
+//! sequence. The busybox script doesn't trace.
+//!
 //! PID 1 is `init/` in the sources, built by `build.rs`; `rootfs-skeleton/init.sh` reads the same file and the
 //! same command line with busybox where that one isn't there ([`pid1`]).
 
