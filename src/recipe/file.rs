@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -46,21 +47,22 @@ pub struct RecipeFileError {
 /// The first thing that is no TOML, an unknown key, or a value that can't stand there.
 pub fn parse(text: &str, path: &Path) -> Result<Settings, RecipeFileError> {
     let file: RecipeFile = toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start.min(text.len()));
-        let before = text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        RecipeFileError {
-            path: path.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            message: printable(error.message()),
-        }
+        let (line, column) = place(text, error.span());
+        RecipeFileError { path: path.to_owned(), line, column, message: printable(error.message()) }
     })?;
     Ok(file.into_settings(path.parent().unwrap_or(Path::new(""))))
 }
 
+/// The line, and the column in characters, both from 1, at which a range of bytes of `text` begins.
+pub(crate) fn place(text: &str, range: Option<Range<usize>>) -> (usize, usize) {
+    let start = range.map_or(0, |range| range.start.min(text.len()));
+    let before = text.get(..start).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
 /// Without control characters: a message may quote the file, and it goes to a terminal.
-fn printable(message: &str) -> String {
+pub(crate) fn printable(message: &str) -> String {
     let mut text = String::with_capacity(message.len());
     for c in message.chars() {
         match c {
