@@ -1,7 +1,8 @@
 //! Virtual machines: starts what was assembled, and says whether the application came up.
 //!
 //! [`launch`] puts the guest's console on the terminal. [`verify`] follows the console itself, asks the guest over HTTP,
-//! and succeeds only when everything that was expected has happened in one boot. Both read an output directory
+//! and succeeds only when everything that was expected has happened in one boot; it can also tell what the application
+//! opened meanwhile. Both read an output directory
 //! (`manifest.json` and the files it names) and start `qemu-system-ARCH` with no devices but a serial port, a network
 //! card with QEMU's own user network (no privileges, the guest is 10.0.2.15), and a source of entropy.
 //!
@@ -23,6 +24,7 @@ mod output;
 mod qemu;
 mod settings;
 mod signal;
+mod trace;
 mod verdict;
 mod verify;
 
@@ -93,6 +95,7 @@ impl Prepared {
             accelerator: self.accelerator,
             forwards,
             terminal_signals,
+            trace: false,
         }
     }
 }

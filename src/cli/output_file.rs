@@ -1,4 +1,4 @@
-//! Files that `pack` and `index` write: whole, or not at all.
+//! Files that `pack`, `index` and `verify` write: whole, or not at all.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

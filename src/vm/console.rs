@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use regex::bytes::Regex;
 
+use super::trace::{self, TraceLines};
+
 /// The longest line that is kept whole, in bytes; what is longer is cut into several.
 const LINE_LIMIT: usize = 16 << 10;
 
@@ -17,6 +19,8 @@ const SHOWN_LENGTH: usize = 400;
 #[derive(Debug)]
 pub(super) struct Console {
     lines: Lines,
+    /// What PID 1 says about opened files, if that is wanted; its lines are no part of the console then.
+    trace: Option<TraceLines>,
     expect: Option<Regex>,
     matched: Option<Vec<u8>>,
     panic: Option<Vec<u8>>,
@@ -43,6 +47,7 @@ impl Console {
     pub(super) fn new(expect: Option<Regex>) -> Self {
         Self {
             lines: Lines::default(),
+            trace: None,
             expect,
             matched: None,
             panic: None,
@@ -54,12 +59,17 @@ impl Console {
         }
     }
 
+    /// Takes lines of a trace out.
+    pub(super) fn with_trace(self) -> Self {
+        Self { lines: Lines { traced: true, ..self.lines }, trace: Some(TraceLines::default()), ..self }
+    }
+
     /// Takes what has come, in pieces of any size.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.silent &= bytes.is_empty();
         for &byte in bytes {
             if let Some(line) = self.lines.push(byte) {
-                self.look_at(line);
+                self.take(line);
             }
         }
         self.untried = !self.lines.current.is_empty();
@@ -69,7 +79,7 @@ impl Console {
     /// been quiet for a while, so that a pattern that ends with `$` doesn't match half a line.
     pub(super) fn quiet(&mut self) {
         if std::mem::take(&mut self.untried) && self.matched.is_none() {
-            self.matched = self.compare(&self.lines.current);
+            self.matched = self.compare(&self.lines.current[..self.lines.own_length()]);
         }
     }
 
@@ -77,9 +87,18 @@ impl Console {
     pub(super) fn end(&mut self) {
         let line = self.lines.finish();
         if !line.is_empty() {
+            self.take(line);
+        }
+        let line = self.lines.finish();
+        if !line.is_empty() {
             self.look_at(line);
         }
         self.untried = false;
+    }
+
+    /// What PID 1 has said about opened files.
+    pub(super) fn trace(&self) -> Option<&TraceLines> {
+        self.trace.as_ref()
     }
 
     /// Whether there is an unfinished line for [`Console::quiet`].
@@ -121,6 +140,20 @@ impl Console {
         self.expect.as_ref().filter(|expect| expect.is_match(line)).map(|_| line.to_vec())
     }
 
+    /// Takes a line. PID 1 writes each line of a trace at once, and the terminal takes it so. Before it the beginning of
+    /// another line may stand, which goes on behind it.
+    fn take(&mut self, mut line: Vec<u8>) {
+        if let Some(lines) = &mut self.trace
+            && let Some(start) = find_last(&line, trace::MARK)
+        {
+            lines.take(&line[start + trace::MARK.len()..]);
+            line.truncate(start);
+            self.lines.resume(line);
+        } else {
+            self.look_at(line);
+        }
+    }
+
     fn look_at(&mut self, line: Vec<u8>) {
         if self.matched.is_none() {
             self.matched = self.compare(&line);
@@ -142,6 +175,11 @@ impl Console {
         }
         self.kept.push_back(line);
     }
+}
+
+/// Where the last `mark` in a line begins.
+fn find_last(line: &[u8], mark: &[u8]) -> Option<usize> {
+    line.windows(mark.len()).rposition(|window| window == mark)
 }
 
 /// A line as it can be printed: control characters and bytes that are not UTF-8 escaped, long ones cut.
@@ -181,6 +219,8 @@ pub(super) fn escape(bytes: &[u8]) -> String {
 struct Lines {
     current: Vec<u8>,
     state: State,
+    /// Whether lines of a trace stand between, and in, the others.
+    traced: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -238,12 +278,41 @@ impl Lines {
             (State::Text, b'\r') => self.state = State::Return,
             (State::Text, _) => {
                 self.current.push(byte);
-                if self.current.len() == LINE_LIMIT {
-                    return Some(self.finish());
+                if self.current.len() >= LINE_LIMIT {
+                    return Some(self.cut());
                 }
             }
         }
         None
+    }
+
+    /// How much of the unfinished line is no line of a trace, as far as that can be seen already.
+    fn own_length(&self) -> usize {
+        let line = &self.current;
+        if !self.traced {
+            return line.len();
+        }
+        find_last(line, trace::MARK).unwrap_or_else(|| {
+            let mut beginnings = (1..trace::MARK.len()).rev().map(|length| &trace::MARK[..length]);
+            line.len() - beginnings.find(|beginning| line.ends_with(beginning)).map_or(0, <[u8]>::len)
+        })
+    }
+
+    /// Ends a line that is too long. A line of a trace stays whole, so that it can be told from the others.
+    fn cut(&mut self) -> Vec<u8> {
+        match self.own_length() {
+            0 => self.finish(),
+            own => {
+                let rest = self.current.split_off(own);
+                std::mem::replace(&mut self.current, rest)
+            }
+        }
+    }
+
+    /// Makes this the beginning of the unfinished line.
+    fn resume(&mut self, mut line: Vec<u8>) {
+        line.append(&mut self.current);
+        self.current = line;
     }
 
     fn finish(&mut self) -> Vec<u8> {
@@ -326,6 +395,47 @@ mod tests {
         console.feed(b"the last word");
         console.end();
         assert_eq!(console.matched(), Some(&b"the last word"[..]));
+    }
+
+    #[test]
+    fn lines_of_a_trace_are_no_part_of_the_console() {
+        let text = "a\nhello \r\nleanfs-trace: ready\r\nhelleanfs-trace: /bin/hello from 1\r\nlo frleanfs-trace: \
+            /b 2\r\nleanfs-trace: /c 3\r\nom it\r\nlast";
+        for size in 1..=text.len() {
+            let mut console = console("^hello from").with_trace();
+            for piece in text.as_bytes().chunks(size) {
+                console.feed(piece);
+            }
+            assert_eq!(console.matched(), Some(&b"hello from it"[..]), "pieces of {size}");
+            assert_eq!(console.last_lines(), ["a", "hello ", "hello from it", "last"], "pieces of {size}");
+            assert_eq!(console.trace().map(TraceLines::count), Some(3));
+        }
+        let mut console = console("here$").with_trace();
+        console.feed(b"here leanfs-trace: /not/here");
+        console.quiet();
+        assert_eq!(console.matched(), None);
+        console.feed(b" 1\r\nlogin hereleanfs-trace: /b");
+        console.quiet();
+        assert_eq!(console.matched(), Some(&b"here login here"[..]));
+        console.feed(b" 2");
+        console.end();
+        assert_eq!(console.trace().map(TraceLines::count), Some(2));
+        assert_eq!(console.last_lines(), ["here login here"]);
+        // What isn't asked for is a line like any other.
+        assert_eq!(lines("xleanfs-trace: /b 1\n"), ["xleanfs-trace: /b 1"]);
+    }
+
+    #[test]
+    fn a_line_of_a_trace_stays_whole_in_a_line_that_is_too_long() {
+        for before in LINE_LIMIT - 60..=LINE_LIMIT {
+            let mut console = console("never").with_trace();
+            console.feed(&vec![b'x'; before]);
+            console.feed(b"leanfs-trace: /some/file 1\r\nyleanfs-trace: /b 2\r\n");
+            assert_eq!(console.trace().map(TraceLines::count), Some(2), "{before}");
+            console.trace().expect("it was asked for").check().expect("nothing is damaged");
+            let own: usize = console.kept.iter().chain([&console.lines.current]).map(Vec::len).sum();
+            assert_eq!(own, before + 1);
+        }
     }
 
     #[test]

@@ -160,6 +160,30 @@ pub enum VmError {
         /// The signal's number.
         signal: i32,
     },
+    /// A trace of an image that has only some of its modules.
+    #[error("{}: modules were pruned from this image, so a trace of it can name no others than those it kept", .directory.display())]
+    TraceOfPruned {
+        /// The output directory.
+        directory: PathBuf,
+    },
+    /// The guest came up, and nothing said that it was traced.
+    #[error("the application came up, but the image's first program did not trace it")]
+    NotTraced,
+    /// PID 1 of the guest can't find out what is opened.
+    #[error("PID 1 cannot trace it: {reason}")]
+    TraceFailed {
+        /// What it said.
+        reason: String,
+    },
+    /// More was opened at a time than the guest's kernel keeps in mind.
+    #[error("the trace is not complete: the guest's kernel dropped some of the files that were opened")]
+    TraceLost,
+    /// A line of the trace did not arrive as it was written, or one before it didn't arrive.
+    #[error("the trace is not complete: a line of it was damaged on the console: {line}")]
+    TraceDamaged {
+        /// The first line that is not as it should be, fit for a terminal.
+        line: String,
+    },
     /// The guest ran, and what was expected of it did not happen.
     #[error("{0}")]
     NotUp(Box<VerifyFailure>),
@@ -214,6 +238,23 @@ impl VmError {
             Self::QemuFailed { message, .. } => qemu_hint(message),
             Self::Kvm { .. } => {
                 Some("without KVM the guest runs in QEMU's own translation (TCG), slower".to_owned())
+            }
+            Self::TraceOfPruned { directory } => Some(format!(
+                "assemble it with --prune chunks -o {} first, and with --prune modules and the trace afterwards",
+                directory.display()
+            )),
+            Self::NotTraced => Some(
+                "that needs leanfs's own PID 1. An image of an older leanfs has to be assembled again; one whose PID 1 is \
+                 the busybox script, by a leanfs that was built where Rust's `core` for its architecture is installed \
+                 (rustup target add)"
+                    .to_owned(),
+            ),
+            // As PID 1 says it of a system call that is not there.
+            Self::TraceFailed { reason } if reason.ends_with("the kernel was built without this") => {
+                Some("the kernel must have inotify (CONFIG_INOTIFY_USER), as linux-virt has".to_owned())
+            }
+            Self::TraceLost | Self::TraceDamaged { .. } => {
+                Some("run it again: another time it may go well".to_owned())
             }
             Self::NotUp(failure) => failure.hint(),
             _ => None,

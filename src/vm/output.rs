@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::VmError;
+use super::trace::Contents;
 use crate::arch::Arch;
 use crate::report::manifest::Manifest;
 
@@ -20,12 +21,14 @@ pub(super) struct BootFiles {
     pub(super) initramfs: PathBuf,
     /// As the manifest has it, without what only a virtual machine needs.
     pub(super) command_line: String,
+    /// What is in the image.
+    pub(super) contents: Contents,
 }
 
 impl BootFiles {
     pub(super) fn read(directory: &Path) -> Result<Self, VmError> {
         let path = directory.join("manifest.json");
-        let manifest = read_manifest(directory, &path)?;
+        let (manifest, lacks_modules) = read_manifest(directory, &path)?;
         if manifest.command_line.contains('\0') {
             return Err(VmError::CommandLine { manifest: path, text: manifest.command_line });
         }
@@ -47,16 +50,22 @@ impl BootFiles {
             }
             Ok(file)
         };
+        let (kernel, initramfs) = (output("kernel")?, output("initramfs")?);
+        let release = format!("{} {}", manifest.release.name, manifest.release.version);
+        let regular = manifest.files.into_iter().filter(|file| matches!(&*file.kind, "file" | "hardlink"));
+        let files = regular.map(|file| file.path).collect();
         Ok(Self {
             arch: manifest.arch,
-            kernel: output("kernel")?,
-            initramfs: output("initramfs")?,
-            command_line: manifest.command_line.clone(),
+            kernel,
+            initramfs,
+            command_line: manifest.command_line,
+            contents: Contents { release, lacks_modules, files },
         })
     }
 }
 
-fn read_manifest(directory: &Path, path: &Path) -> Result<Manifest, VmError> {
+/// The manifest, and whether modules were pruned from the image.
+fn read_manifest(directory: &Path, path: &Path) -> Result<(Manifest, bool), VmError> {
     let read_error = |source| VmError::Read { path: path.to_owned(), source };
     let file = match fs::File::open(path) {
         Ok(file) => file,
@@ -72,13 +81,16 @@ fn read_manifest(directory: &Path, path: &Path) -> Result<Manifest, VmError> {
             std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than any manifest (256 MiB)");
         return Err(read_error(source));
     }
-    /// What every format of the manifest has.
+    /// What every format of the manifest has, and what is newer than this one.
     #[derive(serde::Deserialize)]
     struct Format {
         format: u64,
+        /// The name of the prune level.
+        #[serde(default)]
+        prune: serde_json::Value,
     }
     let bad = |source| VmError::BadManifest { path: path.to_owned(), source };
-    let Format { format } = serde_json::from_slice(&bytes).map_err(bad)?;
+    let Format { format, prune } = serde_json::from_slice(&bytes).map_err(bad)?;
     if format != u64::from(Manifest::FORMAT) {
         return Err(VmError::ManifestFormat {
             path: path.to_owned(),
@@ -86,7 +98,8 @@ fn read_manifest(directory: &Path, path: &Path) -> Result<Manifest, VmError> {
             expected: Manifest::FORMAT,
         });
     }
-    serde_json::from_slice(&bytes).map_err(bad)
+    let manifest = serde_json::from_slice(&bytes).map_err(bad)?;
+    Ok((manifest, prune == "modules"))
 }
 
 /// Output directories for the tests of this room.
@@ -129,6 +142,22 @@ mod tests {
         assert_eq!(files.kernel, directory.path().join("kernel"));
         assert_eq!(files.initramfs, directory.path().join("initramfs.cpio.xz"));
         assert_eq!(files.command_line, "console=ttyS0");
+        let contents = Contents { release: "a 1".to_owned(), ..Contents::default() };
+        assert_eq!(files.contents, contents);
+
+        let text = fs::read_to_string(directory.path().join("manifest.json")).expect("readable");
+        let entry = |path: &str, kind: &str| {
+            serde_json::json!({"path": path, "kind": kind, "size": 1, "layer": "release", "part": ""})
+                .to_string()
+        };
+        let entries = [entry("/a", "directory"), entry("/a/x", "file"), entry("/a/y", "hardlink")].join(",");
+        for (level, lacks_modules) in [("apps", false), ("modules", true)] {
+            let changed = text.replace(r#""files":[]"#, &format!(r#""files":[{entries}],"prune":"{level}""#));
+            fs::write(directory.path().join("manifest.json"), changed).expect("written");
+            let contents = BootFiles::read(directory.path()).expect("consistent").contents;
+            assert_eq!(contents.lacks_modules, lacks_modules);
+            assert_eq!(contents.files, ["/a/x", "/a/y"].map(str::to_owned).into());
+        }
     }
 
     #[test]

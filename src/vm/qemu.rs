@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::output::BootFiles;
-use super::{Forward, GuestSettings, Machine, VmError};
+use super::{Forward, GuestSettings, Machine, VmError, trace};
 use crate::arch::Arch;
 
 /// What [`Accelerator::Auto`](super::Accelerator::Auto) and the others become.
@@ -52,6 +52,8 @@ pub(super) struct GuestCommand<'a> {
     pub(super) forwards: &'a [Forward],
     /// Whether the terminal's interrupt key ends the emulator.
     pub(super) terminal_signals: bool,
+    /// Whether PID 1 is to say what is opened.
+    pub(super) trace: bool,
 }
 
 /// What the guest's network is told beside the manifest's command line: QEMU's user network has these addresses.
@@ -127,6 +129,9 @@ impl GuestCommand<'_> {
             add("reboot=", "reboot=t");
         }
         words.push(NETWORK);
+        if self.trace {
+            words.push(trace::REQUEST);
+        }
         words.retain(|word| !word.is_empty());
         words.join(" ")
     }
@@ -213,6 +218,7 @@ mod tests {
             kernel: "out/kernel".into(),
             initramfs: "out/initramfs.cpio.xz".into(),
             command_line: command_line.into(),
+            contents: trace::Contents::default(),
         }
     }
 
@@ -232,6 +238,7 @@ mod tests {
             accelerator: UsedAccelerator::Tcg,
             forwards: &forwards,
             terminal_signals: true,
+            trace: false,
         };
         let expected = "-machine\npc\n-accel\ntcg\n-cpu\nmax\n-smp\n1\n-m\n256M\n-display\nnone\n\
             -chardev\nstdio,id=console,signal=on\n-serial\nchardev:console\n\
@@ -254,13 +261,14 @@ mod tests {
             accelerator: UsedAccelerator::Kvm,
             forwards: &[],
             terminal_signals: false,
+            trace: true,
         };
         let text = arguments(&command);
         for part in [
             "-machine\nmicrovm\n-accel\nkvm\n-cpu\nhost\n-smp\n3\n-m\n64M\n",
             "\nstdio,id=console,signal=off\n",
             "\n-netdev\nuser,id=network\n-device\nvirtio-net-device,netdev=network\n-device\nvirtio-rng-device\n",
-            "\n-append\npanic=5 leanfs.ip=10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3\n",
+            "\n-append\npanic=5 leanfs.ip=10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3 leanfs.trace=1\n",
         ] {
             assert!(text.contains(part), "{part:?} in {text:?}");
         }
@@ -283,6 +291,7 @@ mod tests {
                 accelerator: UsedAccelerator::Tcg,
                 forwards: &[],
                 terminal_signals: false,
+                trace: false,
             };
             let text = arguments(&command);
             assert!(text.starts_with(&format!("-machine\nvirt\n-accel\ntcg\n-cpu\n{processor}\n")), "{text}");

@@ -83,6 +83,10 @@ pub struct VerifySettings {
     pub expect_http: Vec<HttpExpectation>,
     /// How long all of it may take, from the start of QEMU on.
     pub timeout: Duration,
+    /// Find out which files of the image are opened, from the start of the release until everything expected has
+    /// happened and nothing new was opened for a while. Modules are then loaded when they are first called, whatever
+    /// mode the release says. PID 1 of the image must be leanfs's own program.
+    pub trace: bool,
 }
 
 impl VerifySettings {
@@ -93,6 +97,7 @@ impl VerifySettings {
             expect: None,
             expect_http: Vec::new(),
             timeout: Duration::from_secs(120),
+            trace: false,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::UsedAccelerator;
 use super::console::Signs;
+use crate::report::trace::Trace;
 
 /// The application came up.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -18,6 +19,10 @@ pub struct VerifyReport {
     /// From the start of QEMU to the last of it; seconds in serialised form.
     #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
+    /// What was opened, when [`VerifySettings::trace`](super::VerifySettings::trace) asked for it. No part of the
+    /// serialised form: it has one of its own.
+    #[serde(skip)]
+    pub trace: Option<Trace>,
 }
 
 /// Something that was expected and happened.
@@ -167,6 +172,7 @@ mod tests {
                 after: Duration::from_millis(1500),
             }],
             elapsed: Duration::from_millis(1500),
+            trace: Some(Trace::default()),
         };
         let json = serde_json::to_string(&report).expect("serialisable");
         let expected =

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use super::console::{Console, escape, shown};
 use super::guest::{Guest, GuestEvent};
 use super::http::{self, Outcome};
+use super::qemu::GuestCommand;
 use super::signal::CaughtSignals;
+use super::trace::TraceLines;
 use super::verdict::{GuestEnd, Met, Unmet, VerifyFailure, VerifyReport};
 use super::{Forward, HttpExpectation, Prepared, UsedAccelerator, VerifySettings, VmError, prepare};
 use crate::report::Reporter;
@@ -19,6 +21,9 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// How long after a kernel's last words (panic, halt) further lines are waited for.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// How long nothing new may have been opened when a trace is taken for complete.
+const SETTLED: Duration = Duration::from_millis(1500);
 
 /// What stands for a time limit that is beyond what clocks can say.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -33,17 +38,22 @@ const PORT_TAKEN: &str = "Could not set up host forwarding rule";
 const EVENTS: usize = 64;
 
 /// Starts what was assembled, and waits until everything that is expected has happened, all of it in this one boot. The
-/// guest has no terminal, and is gone when this returns.
+/// guest has no terminal, and is gone when this returns. With [`VerifySettings::trace`] it goes on until nothing new has
+/// been opened for 1.5 seconds, the time is up, or the guest ends.
 ///
 /// # Errors
 /// [`VmError::NotUp`] when the guest ran and something did not happen: it holds how the guest ended, what was not met
 /// and the last lines of the console. A kernel's panic and a guest that switches itself off end the wait at once.
-/// Other [`VmError`]s when there was nothing expected or the guest could not be started.
+/// Other [`VmError`]s when there was nothing expected, the guest could not be started, or a trace was asked for and is
+/// not to be had.
 pub fn verify(settings: &VerifySettings, reporter: &dyn Reporter) -> Result<VerifyReport, VmError> {
     if settings.expect.is_none() && settings.expect_http.is_empty() {
         return Err(VmError::NothingExpected);
     }
     let prepared = prepare(&settings.guest, reporter)?;
+    if settings.trace && prepared.files.contents.lacks_modules {
+        return Err(VmError::TraceOfPruned { directory: settings.guest.directory.clone() });
+    }
     let mut tries = 1;
     loop {
         let forwards = free_ports(&settings.expect_http)?;
@@ -98,7 +108,8 @@ fn boot(
         CaughtSignals::new(move |signal| drop(sender.send(GuestEvent::Signal(signal))))
     });
     let _signals = signals.transpose()?;
-    let arguments = prepared.command(&settings.guest, forwards, false).arguments();
+    let command = prepared.command(&settings.guest, forwards, false);
+    let arguments = GuestCommand { trace: settings.trace, ..command }.arguments();
     let started = Instant::now();
     let guest = Guest::start(&prepared.qemu, &arguments, sender.clone())?;
     let stop = Stop(Arc::new(AtomicBool::new(false)));
@@ -110,12 +121,15 @@ fn boot(
     }
     let mut watch = Watch::new(settings, started);
     let deadline = started.checked_add(settings.timeout).unwrap_or(started + FOR_EVER);
-    let end = watch.follow(&events, deadline)?;
+    let mut end = watch.follow(&events, deadline)?;
     drop(stop);
+    if end.is_none() && settings.trace {
+        end = watch.settle(&events, deadline)?;
+    }
     let end = match end {
         None => {
             drop(guest);
-            return Ok(watch.report(prepared.accelerator));
+            return watch.report(prepared);
         }
         Some(End::TimedOut) => GuestEnd::TimedOut,
         Some(End::Dead) => watch.panic().unwrap_or(GuestEnd::Halted),
@@ -124,7 +138,7 @@ fn boot(
             // An answer that came just before the end may stand behind it.
             watch.take_rest(&events);
             if watch.is_done() {
-                return Ok(watch.report(prepared.accelerator));
+                return watch.report(prepared);
             }
             match (watch.panic(), status) {
                 (Some(panic), _) => panic,
@@ -177,6 +191,8 @@ struct Watch<'a> {
     console: Console,
     /// When the last bytes came.
     heard: Instant,
+    /// When the last file was said to be opened.
+    opened: Instant,
     /// When the console's expectation was met.
     line_met: Option<Instant>,
     /// For each HTTP expectation the last outcome and its time.
@@ -185,11 +201,13 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(settings: &'a VerifySettings, started: Instant) -> Self {
+        let console = Console::new(settings.expect.clone());
         Self {
             settings,
             started,
-            console: Console::new(settings.expect.clone()),
+            console: if settings.trace { console.with_trace() } else { console },
             heard: started,
+            opened: started,
             line_met: None,
             outcomes: vec![None; settings.expect_http.len()],
         }
@@ -199,6 +217,7 @@ impl<'a> Watch<'a> {
     fn follow(&mut self, events: &Receiver<GuestEvent>, deadline: Instant) -> Result<Option<End>, VmError> {
         let mut dead = None;
         loop {
+            self.console.trace().map_or(Ok(()), TraceLines::check)?;
             if self.is_done() {
                 return Ok(None);
             }
@@ -231,11 +250,42 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Takes further events when everything is met, until the trace is as complete as it will get; says how the guest
+    /// ended if its kernel gave up meanwhile.
+    fn settle(&mut self, events: &Receiver<GuestEvent>, deadline: Instant) -> Result<Option<End>, VmError> {
+        let met = Instant::now();
+        loop {
+            self.console.trace().map_or(Ok(()), TraceLines::check)?;
+            if self.console.panic().is_some() {
+                return Ok(Some(End::Dead));
+            }
+            let until = (self.opened.max(met) + SETTLED).min(deadline);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            match events.recv_timeout(left) {
+                Ok(GuestEvent::ConsoleClosed) | Err(RecvTimeoutError::Disconnected) => {
+                    self.console.end();
+                    return Ok(None);
+                }
+                Ok(GuestEvent::Signal(signal)) => return Err(VmError::Interrupted { signal }),
+                Ok(event) => self.take(event),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
     fn take(&mut self, event: GuestEvent) {
         match event {
             GuestEvent::Console(bytes, at) => {
                 self.heard = at;
+                let count = |console: &Console| console.trace().map(TraceLines::count);
+                let before = count(&self.console);
                 self.console.feed(&bytes);
+                if count(&self.console) != before {
+                    self.opened = at;
+                }
                 self.note_line();
             }
             GuestEvent::Http(index, outcome, at) => {
@@ -323,10 +373,12 @@ impl<'a> Watch<'a> {
         line.into_iter().chain(answers).collect()
     }
 
-    fn report(&self, accelerator: UsedAccelerator) -> VerifyReport {
+    fn report(&self, prepared: &Prepared) -> Result<VerifyReport, VmError> {
         let met = self.met();
         let elapsed = met.last().map_or(Duration::ZERO, |met| met.after);
-        VerifyReport { accelerator, met, elapsed }
+        let lines = self.console.trace();
+        let trace = lines.map(|lines| lines.finish(&prepared.files.contents)).transpose()?;
+        Ok(VerifyReport { accelerator: prepared.accelerator, met, elapsed, trace })
     }
 
     fn failure(&self, end: GuestEnd, accelerator: UsedAccelerator) -> VerifyFailure {
@@ -349,6 +401,9 @@ impl<'a> Watch<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod trace_tests;
 
 #[cfg(test)]
 mod tests {

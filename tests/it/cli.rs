@@ -84,7 +84,13 @@ fn help_of_every_verb() {
         (
             "verify",
             "Usage: leanfs verify [OPTIONS] [DIR]",
-            &["--expect <REGEX>", "--expect-http <:PORT/path=SUBSTRING>", "--timeout <S>", "--memory <MiB>"],
+            &[
+                "--expect <REGEX>",
+                "--expect-http <:PORT/path=SUBSTRING>",
+                "--timeout <S>",
+                "--trace <FILE>",
+                "--memory <MiB>",
+            ],
         ),
         ("resolve", "Usage: leanfs resolve [OPTIONS] <NAME>...", &["--repository <URL|DIR>", "--offline"]),
         (
@@ -174,6 +180,18 @@ fn a_project_without_a_release_is_1() {
         "Error: there is no release in _build/prod/rel\nHint: run `MIX_ENV=prod mix release` first, or say `--build`, or \
          name a release with `--release PATH`\n",
     );
+}
+
+/// Before anything is booted.
+#[test]
+fn a_trace_that_cannot_be_written_is_1() {
+    let directory = scratch();
+    let output = run(directory.path(), &["verify", "--expect", "x", "--trace", "nowhere/hello.trace"]);
+    assert_fails(&output, 1, "Error: nowhere/hello.trace can't be written\nCaused by: ");
+    let output = run(directory.path(), &["verify", "--expect", "x", "--trace", "hello.trace"]);
+    assert_fails(&output, 1, "Error: leanfs/manifest.json: cannot be read\n");
+    let left = fs_err::read_dir(directory.path()).expect("a directory").count();
+    assert_eq!(left, 0, "what is given up leaves nothing");
 }
 
 #[test]

@@ -7,3 +7,4 @@
 mod bench;
 mod boots;
 mod promises;
+mod trace;

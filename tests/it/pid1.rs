@@ -1,6 +1,8 @@
 //! PID 1 boots in QEMU, on `linux-virt` of ../shared/mirror, and a shell script stands in for the BEAM: it says
 //! what it finds. The program of `init/` and the busybox script must give it the same.
 
+mod traces;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -109,13 +111,19 @@ impl Machine {
         self.kernel.modules.iter().map(|(place, _)| place.clone()).collect()
     }
 
+    /// Writes the kernel and an initramfs of the tree, and gives their paths.
+    fn write(&self, tree: Tree) -> [PathBuf; 2] {
+        let paths = ["kernel", "initramfs"].map(|name| self.directory.path().join(name));
+        fs_err::write(&paths[0], self.kernel.image.read(1 << 30).expect("a kernel")).expect("room");
+        let mut file = fs_err::File::create(&paths[1]).expect("room");
+        image::cpio::write(&tree.validate().expect("a good tree"), &mut file).expect("an archive");
+        paths
+    }
+
     /// Boots a tree and gives back what the console said, up to the machine's end or a line that holds `last`.
     fn boot(&self, tree: Tree, network: bool, command_line: &str, last: &str) -> Vec<String> {
         let _one = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
-        let [kernel, initramfs] = ["kernel", "initramfs"].map(|name| self.directory.path().join(name));
-        fs_err::write(&kernel, self.kernel.image.read(1 << 30).expect("a kernel")).expect("room");
-        let mut file = fs_err::File::create(&initramfs).expect("room");
-        image::cpio::write(&tree.validate().expect("a good tree"), &mut file).expect("an archive");
+        let [kernel, initramfs] = self.write(tree);
         let mut child = Command::new(QEMU)
             .args(["-accel", "tcg", "-cpu", "max", "-m", "256", "-nographic", "-no-reboot", "-nodefaults"])
             .args(["-serial", "stdio"])
