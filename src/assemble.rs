@@ -36,7 +36,7 @@ use crate::report::{Event, Reporter, Stage};
 use crate::tree::{Content, Tree, TreePath, ValidTree};
 
 /// The name of the manifest in the output directory.
-pub const MANIFEST: &str = "manifest.json";
+pub const MANIFEST: &str = Manifest::FILE_NAME;
 /// The name of the kernel in the output directory.
 pub const KERNEL: &str = "kernel";
 
@@ -85,7 +85,7 @@ pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, As
         reporter.report(Event::ImageWritten { name: written.name.clone(), size: written.size });
         outputs.push(("kernel", written));
     }
-    let manifest = manifest::make(recipe, &image, &outputs, assembly.notes.all());
+    let manifest = manifest::make(recipe, &image, &outputs, assembly.notes.all())?;
     let text =
         serde_json::to_string_pretty(&manifest).map_err(|error| AssembleError::Bug(error.to_string()))?;
     output.file(MANIFEST, |file| writeln!(file, "{text}").map_err(ImageError::Write))?;
@@ -113,6 +113,8 @@ struct Image {
     left_out: Vec<LeftOut>,
     unknown_scripts: Vec<PackageScript>,
     removals: Vec<Removal>,
+    /// Which ELF files need which libraries; nothing is missing.
+    libraries: Closure,
     /// Why files stayed that pruning looked at.
     reasons: BTreeMap<TreePath, Reason>,
     /// How large files were that pruning rewrote.
@@ -174,7 +176,7 @@ impl<'a> Assembly<'a> {
                 self.notes.note(format!("a shell (busybox) is in the image: {reason}"));
             }
             let Draft { mut tree, removals, scripts, closure, .. } = draft;
-            self.libraries_from_sysroot(&mut tree, &closure)?;
+            let libraries = self.libraries_from_sysroot(&mut tree, closure)?;
             for note in scripts.notes {
                 self.notes.note(note);
             }
@@ -193,6 +195,7 @@ impl<'a> Assembly<'a> {
                 left_out: selection.left_out,
                 unknown_scripts: scripts.unknown,
                 removals,
+                libraries,
                 reasons: BTreeMap::new(),
                 sizes_before: BTreeMap::new(),
                 unfollowed: Vec::new(),
@@ -201,11 +204,12 @@ impl<'a> Assembly<'a> {
     }
 
     /// Adds what programs of glibc lack from the sysroot, and checks that nothing is missing any more.
-    fn libraries_from_sysroot(&self, tree: &mut Tree, closure: &Closure) -> Result<(), AssembleError> {
+    fn libraries_from_sysroot(&self, tree: &mut Tree, closure: Closure) -> Result<Closure, AssembleError> {
         let glibc: Vec<MissingLibrary> =
             closure.missing.iter().filter(|library| library.libc == Libc::Glibc).cloned().collect();
         if glibc.is_empty() {
-            return Ok(closure.check()?);
+            closure.check()?;
+            return Ok(closure);
         }
         let root = self.recipe.sysroot.clone().unwrap_or_else(|| PathBuf::from("/"));
         let added = sysroot::add(tree, &root, &glibc, self.recipe.arch, self.recipe.source_date_epoch)?;
@@ -217,7 +221,9 @@ impl<'a> Assembly<'a> {
                 None => "this machine".to_owned(),
             }
         ));
-        Ok(libraries::close(tree, self.recipe.arch)?.check()?)
+        let closure = libraries::close(tree, self.recipe.arch)?;
+        closure.check()?;
+        Ok(closure)
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod compress;
 pub mod cpio;
 pub mod output;
+pub mod share;
 
 use std::io;
 

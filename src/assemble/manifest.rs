@@ -1,23 +1,28 @@
 //! The manifest of a run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Image, MANIFEST};
 use crate::arch::Arch;
+use crate::image::ImageError;
 use crate::image::output::Written;
-use crate::recipe::Recipe;
+use crate::image::share;
+use crate::recipe::{ImageFormat, Recipe};
 use crate::report::manifest::{
     FileInfo, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
 };
-use crate::tree::{LayerKind, Node, NodeKind};
+use crate::tree::{LayerKind, Node, NodeKind, TreePath};
 
 pub(super) fn make(
     recipe: &Recipe,
     image: &Image,
     outputs: &[(&'static str, Written)],
     notes: Vec<String>,
-) -> Manifest {
+) -> Result<Manifest, ImageError> {
     let release = &image.release;
+    let shares = shares(recipe, image, outputs)?;
+    let needed_by = needed_by(image);
     let mut packages: Vec<PackageInfo> = image
         .packages
         .iter()
@@ -30,7 +35,7 @@ pub(super) fn make(
         })
         .collect();
     packages.sort_by(|a, b| a.name.cmp(&b.name));
-    Manifest {
+    Ok(Manifest {
         format: Manifest::FORMAT,
         leanfs: env!("CARGO_PKG_VERSION").to_owned(),
         arch: recipe.arch,
@@ -71,16 +76,22 @@ pub(super) fn make(
         files: image
             .tree
             .iter()
-            .map(|(path, node)| FileInfo {
-                path: path.to_string(),
-                kind: kind_name(&node.kind).to_owned(),
-                size: node.size(),
-                size_before: image.sizes_before.get(path).copied().unwrap_or_else(|| node.size()),
-                compressed: 0,
-                layer: node.origin.layer,
-                part: node.origin.part.to_string(),
-                because: image.reasons.get(path).map_or_else(|| usual_reason(node), |r| r.because.clone()),
-                by: image.reasons.get(path).and_then(|r| r.by.as_ref()).map(ToString::to_string),
+            .zip(shares)
+            .map(|((path, node), compressed)| {
+                let (because, by) = reason(image, path, node, &needed_by);
+                FileInfo {
+                    path: path.to_string(),
+                    kind: kind_name(&node.kind).to_owned(),
+                    size: node.size(),
+                    size_before: image.sizes_before.get(path).copied().unwrap_or_else(|| node.size()),
+                    compressed,
+                    layer: node.origin.layer,
+                    part: node.origin.part.to_string(),
+                    because,
+                    by: by.map(ToString::to_string),
+                    leads_to: leads_to(image, path, node),
+                    needed_by: needed_by.get(path).into_iter().flatten().map(ToString::to_string).collect(),
+                }
             })
             .collect(),
         removed: image
@@ -96,6 +107,70 @@ pub(super) fn make(
             })
             .collect(),
         command_line: command_line(recipe.arch),
+    })
+}
+
+/// What each node takes of the first image, in the tree's order; nothing if none was written.
+fn shares(
+    recipe: &Recipe,
+    image: &Image,
+    outputs: &[(&'static str, Written)],
+) -> Result<Vec<u64>, ImageError> {
+    // Images are written in the recipe's order, before everything else.
+    match (recipe.images.first(), outputs.first()) {
+        (Some(spec), Some((_, written))) => match spec.format {
+            ImageFormat::Initramfs => {
+                share::of_initramfs(&image.tree, spec.compression, written.size, recipe.jobs)
+            }
+        },
+        _ => Ok(vec![0; image.tree.iter().count()]),
+    }
+}
+
+/// For each library, the ELF files that need it, in path order.
+fn needed_by(image: &Image) -> BTreeMap<&TreePath, Vec<&TreePath>> {
+    let mut needed_by: BTreeMap<&TreePath, Vec<&TreePath>> = BTreeMap::new();
+    for (file, libraries) in &image.libraries.resolved {
+        for library in libraries.values().filter(|&library| library != file) {
+            let files = needed_by.entry(library).or_default();
+            // An interpreter may be needed by name, too.
+            if files.last() != Some(&file) {
+                files.push(file);
+            }
+        }
+    }
+    needed_by
+}
+
+/// Why a node is there, in words, and the file that needs it.
+fn reason<'a>(
+    image: &'a Image,
+    path: &TreePath,
+    node: &Node,
+    needed_by: &BTreeMap<&TreePath, Vec<&'a TreePath>>,
+) -> (String, Option<&'a TreePath>) {
+    if let Some(reason) = image.reasons.get(path) {
+        return (reason.because.clone(), reason.by.as_ref());
+    }
+    let files = needed_by.get(path).map(Vec::as_slice).unwrap_or_default();
+    // A program says more than a library that is itself needed by one.
+    match files.iter().find(|file| !needed_by.contains_key(*file)).or_else(|| files.first()) {
+        Some(file) => (format!("{} is linked with it", name_of(file)), Some(file)),
+        None => (usual_reason(node), None),
+    }
+}
+
+fn name_of(path: &TreePath) -> String {
+    let text = path.to_string();
+    text.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// Where a link leads in the end.
+fn leads_to(image: &Image, path: &TreePath, node: &Node) -> Option<String> {
+    match &node.kind {
+        NodeKind::Symlink(_) => image.tree.tree().resolve(path).map(|target| target.to_string()),
+        NodeKind::Hardlink(target) => Some(target.to_string()),
+        _ => None,
     }
 }
 
@@ -140,12 +215,21 @@ fn kind_name(kind: &NodeKind) -> &'static str {
 /// would be taken for current. Only what the old manifest names is ever removed.
 pub(super) fn stale_outputs(directory: &Path, now: &Manifest) -> Vec<String> {
     let Ok(text) = fs_err::read(directory.join(MANIFEST)) else { return Vec::new() };
-    let Ok(before) = serde_json::from_slice::<Manifest>(&text) else { return Vec::new() };
+    // What every format of the manifest has: one of an older leanfs counts too.
+    #[derive(serde::Deserialize)]
+    struct Before {
+        outputs: Vec<Name>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Name {
+        name: String,
+    }
+    let Ok(before) = serde_json::from_slice::<Before>(&text) else { return Vec::new() };
     before
         .outputs
         .into_iter()
         .map(|output| output.name)
-        .filter(|name| !name.contains('/') && name != MANIFEST)
+        .filter(|name| Path::new(name).file_name() == Some(name.as_ref()) && name != MANIFEST)
         .filter(|name| now.outputs.iter().all(|output| output.name != *name))
         .collect()
 }

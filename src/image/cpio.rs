@@ -13,6 +13,8 @@ use crate::tree::{Content, Metadata, Node, NodeKind, TreePath, ValidTree};
 
 /// "070701": newc without checksums.
 const MAGIC: &str = "070701";
+/// The bytes of a header: the magic number and 13 fields of eight digits.
+const HEADER: u64 = 110;
 /// The name of the entry that ends an archive.
 const TRAILER: &[u8] = b"TRAILER!!!";
 /// Archives end at a multiple of this, as GNU cpio's do.
@@ -59,6 +61,13 @@ pub fn write(tree: &ValidTree, output: &mut dyn Write) -> Result<(), ImageError>
         archive.entry(&entry)?;
     }
     archive.end().map_err(ImageError::Write)
+}
+
+/// How many bytes of an archive the node's own entry takes: header, name, data and what pads them. The data of a
+/// hardlink counts with the file that it names.
+pub fn entry_size(path: &TreePath, node: &Node) -> u64 {
+    let name = path.as_bytes().len().max(1) as u64 + 1;
+    (HEADER + name).next_multiple_of(4) + node.size().next_multiple_of(4)
 }
 
 /// What the archive can't express and leaves out without harm to what boots: extended attributes.

@@ -1,7 +1,10 @@
 //! `manifest.json`: what an image holds, what was left out, and why.
 
+mod read;
+
 use std::collections::BTreeMap;
 
+pub use read::ManifestError;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
@@ -127,6 +130,12 @@ pub struct FileInfo {
     pub because: String,
     /// The path of the file that needs it, if one does: that one's reason goes on from there.
     pub by: Option<String>,
+    /// For a link: the path that it leads to inside the image, all links followed; nothing if it leads nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads_to: Option<String>,
+    /// For a shared library: the paths of the ELF files whose loader takes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needed_by: Vec<String>,
 }
 
 /// A call that pruning could not follow: the module's name is no constant of the program.
@@ -164,4 +173,14 @@ pub struct RemovedFile {
 impl Manifest {
     /// The [`Manifest::format`] that this version writes and reads.
     pub const FORMAT: u32 = 2;
+}
+
+/// A small manifest for the tests, made by hand; what it holds is consistent.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::Manifest;
+
+    pub(crate) fn manifest() -> Manifest {
+        serde_json::from_str(include_str!("sample.json")).expect("a manifest")
+    }
 }

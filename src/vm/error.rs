@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use super::console::escape;
 use super::{Machine, VerifyFailure};
 use crate::arch::Arch;
+use crate::report::manifest::ManifestError;
 
 /// Why a guest could not be started, or was not what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +41,9 @@ pub enum VmError {
         /// The image's architecture.
         arch: Arch,
     },
-    /// The directory holds no manifest: it is no output directory.
-    #[error("{}: no manifest.json, so this is no output directory of leanfs", .directory.display())]
-    NoManifest {
-        /// The directory.
-        directory: PathBuf,
-    },
+    /// What was assembled can't be told.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// A file that can't be read.
     #[error("{}: cannot be read", .path.display())]
     Read {
@@ -53,24 +51,6 @@ pub enum VmError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
-    },
-    /// A manifest that is no manifest.
-    #[error("{}: not a manifest", .path.display())]
-    BadManifest {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// A manifest that another version of leanfs wrote.
-    #[error("{}: format {found}, but this leanfs reads format {expected}", .path.display())]
-    ManifestFormat {
-        /// The file.
-        path: PathBuf,
-        /// The format in it.
-        found: u64,
-        /// The format that is read.
-        expected: u32,
     },
     /// The manifest lists no output of a kind that a guest needs.
     #[error("{}: lists no {kind}, which a guest needs", .manifest.display())]
@@ -215,12 +195,8 @@ impl VmError {
             ),
             Self::MachineMismatch { arch: Arch::X86_64, .. } => Some("use pc or microvm".to_owned()),
             Self::MachineMismatch { .. } => Some("use virt".to_owned()),
-            Self::NoManifest { .. } => {
-                Some("assemble an image into it first: leanfs assemble -o DIR".to_owned())
-            }
-            Self::ManifestFormat { .. } | Self::OutputSize { .. } => {
-                Some("assemble the image again".to_owned())
-            }
+            Self::Manifest(error) => error.hint(),
+            Self::OutputSize { .. } => Some("assemble the image again".to_owned()),
             Self::NoOutput { kind: "kernel", .. } => {
                 Some("assemble with a kernel: --kernel package:linux-virt, or --kernel PATH".to_owned())
             }

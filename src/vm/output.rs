@@ -1,6 +1,5 @@
 //! What an output directory says of a guest: read from `manifest.json`, checked against the files.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -8,10 +7,8 @@ use fs_err as fs;
 use super::VmError;
 use super::trace::Contents;
 use crate::arch::Arch;
+use crate::recipe::PruneLevel;
 use crate::report::manifest::Manifest;
-
-/// The most of a manifest that is read, in bytes. One of an image with a hundred thousand files has about 20 MiB.
-const MANIFEST_LIMIT: u64 = 256 << 20;
 
 /// The files that a guest starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +24,9 @@ pub(super) struct BootFiles {
 
 impl BootFiles {
     pub(super) fn read(directory: &Path) -> Result<Self, VmError> {
-        let path = directory.join("manifest.json");
-        let (manifest, lacks_modules) = read_manifest(directory, &path)?;
+        let manifest = Manifest::read(directory)?;
+        let path = directory.join(Manifest::FILE_NAME);
+        let lacks_modules = manifest.prune >= PruneLevel::Modules;
         if manifest.command_line.contains('\0') {
             return Err(VmError::CommandLine { manifest: path, text: manifest.command_line });
         }
@@ -64,51 +62,13 @@ impl BootFiles {
     }
 }
 
-/// The manifest, and whether modules were pruned from the image.
-fn read_manifest(directory: &Path, path: &Path) -> Result<(Manifest, bool), VmError> {
-    let read_error = |source| VmError::Read { path: path.to_owned(), source };
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound && directory.is_dir() => {
-            return Err(VmError::NoManifest { directory: directory.to_owned() });
-        }
-        Err(source) => return Err(read_error(source)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MANIFEST_LIMIT + 1).read_to_end(&mut bytes).map_err(read_error)?;
-    if bytes.len() as u64 > MANIFEST_LIMIT {
-        let source =
-            std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than any manifest (256 MiB)");
-        return Err(read_error(source));
-    }
-    /// What every format of the manifest has, and what is newer than this one.
-    #[derive(serde::Deserialize)]
-    struct Format {
-        format: u64,
-        /// The name of the prune level.
-        #[serde(default)]
-        prune: serde_json::Value,
-    }
-    let bad = |source| VmError::BadManifest { path: path.to_owned(), source };
-    let Format { format, prune } = serde_json::from_slice(&bytes).map_err(bad)?;
-    if format != u64::from(Manifest::FORMAT) {
-        return Err(VmError::ManifestFormat {
-            path: path.to_owned(),
-            found: format,
-            expected: Manifest::FORMAT,
-        });
-    }
-    let manifest = serde_json::from_slice(&bytes).map_err(bad)?;
-    Ok((manifest, prune == "modules"))
-}
-
 /// Output directories for the tests of this room.
 #[cfg(test)]
 pub(super) mod sample {
     /// A manifest with these outputs.
     pub(in crate::vm) fn manifest(format: u64, outputs: &str) -> String {
         format!(
-            r#"{{"format":{format},"leanfs":"0.1.0","arch":"x86_64","release":{{"name":"a","version":"1","erts":"15",
+            r#"{{"format":{format},"leanfs":"0.1.0","arch":"x86_64","prune":"apps","unfollowed":[],"release":{{"name":"a","version":"1","erts":"15",
             "otp_source":"release","applications":{{}}}},"packages":[],"left_out":[],"unknown_scripts":[],"notes":[],
             "outputs":[{outputs}],"files":[],"removed":[],"command_line":"console=ttyS0"}}"#
         )
@@ -122,7 +82,7 @@ pub(super) mod sample {
     /// Writes a directory that is consistent.
     pub(in crate::vm) fn write(directory: &std::path::Path) {
         let outputs = [output("kernel", "kernel", 3), output("initramfs.cpio.xz", "initramfs", 2)].join(",");
-        fs_err::write(directory.join("manifest.json"), manifest(1, &outputs)).expect("written");
+        fs_err::write(directory.join("manifest.json"), manifest(2, &outputs)).expect("written");
         fs_err::write(directory.join("kernel"), "abc").expect("written");
         fs_err::write(directory.join("initramfs.cpio.xz"), "ab").expect("written");
     }
@@ -132,6 +92,7 @@ pub(super) mod sample {
 mod tests {
     use super::sample::{manifest, output};
     use super::*;
+    use crate::report::manifest::ManifestError;
 
     #[test]
     fn reads_what_is_consistent() {
@@ -166,17 +127,17 @@ mod tests {
         let table = [
             (None, "no manifest.json, so this is no output directory of leanfs"),
             (Some("{".to_owned()), "manifest.json: not a manifest"),
-            (Some("{\"format\":1}".to_owned()), "manifest.json: not a manifest"),
-            (Some(manifest(7, "")), "manifest.json: format 7, but this leanfs reads format 1"),
-            (Some(manifest(1, "")), "manifest.json: lists no kernel, which a guest needs"),
-            (Some(manifest(1, &kernel)), "manifest.json: lists no initramfs, which a guest needs"),
+            (Some("{\"format\":2}".to_owned()), "manifest.json: not a manifest"),
+            (Some(manifest(7, "")), "manifest.json: format 7, but this leanfs reads format 2"),
+            (Some(manifest(2, "")), "manifest.json: lists no kernel, which a guest needs"),
+            (Some(manifest(2, &kernel)), "manifest.json: lists no initramfs, which a guest needs"),
             (
-                Some(manifest(1, &output("../kernel", "kernel", 3))),
+                Some(manifest(2, &output("../kernel", "kernel", 3))),
                 "manifest.json: the output name \"../kernel\" is no plain file name",
             ),
-            (Some(manifest(1, &output("..", "kernel", 3))), "the output name \"..\" is no plain file name"),
-            (Some(manifest(1, &output("kernel", "kernel", 4))), "kernel: 3 bytes, but the manifest says 4"),
-            (Some(manifest(1, &output("vmlinuz", "kernel", 3))), "vmlinuz: cannot be read"),
+            (Some(manifest(2, &output("..", "kernel", 3))), "the output name \"..\" is no plain file name"),
+            (Some(manifest(2, &output("kernel", "kernel", 4))), "kernel: 3 bytes, but the manifest says 4"),
+            (Some(manifest(2, &output("vmlinuz", "kernel", 3))), "vmlinuz: cannot be read"),
         ];
         for (text, expected) in table {
             let directory = tempfile::tempdir().expect("a directory");
@@ -188,6 +149,6 @@ mod tests {
             assert!(error.ends_with(expected), "{error:?} should end with {expected:?}");
         }
         let error = BootFiles::read(Path::new("/nonexistent")).expect_err("nothing there");
-        assert!(matches!(error, VmError::Read { .. }), "{error}");
+        assert!(matches!(error, VmError::Manifest(ManifestError::Read { .. })), "{error}");
     }
 }

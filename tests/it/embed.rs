@@ -49,8 +49,11 @@ fn a_program_that_embeds_leanfs() {
     assert!(
         manifest.files.iter().any(|file| file.path == "/app/lib/tiny-1/priv/greeting.txt" && file.size == 6)
     );
+    let shares: u64 = manifest.files.iter().map(|file| file.compressed).sum();
+    assert_eq!(shares, manifest.outputs[0].size, "every byte of the image belongs to a file");
     let written = fs_err::read(output.join("manifest.json")).expect("the manifest is written too");
     assert_eq!(serde_json::from_slice::<Manifest>(&written).expect("a manifest"), manifest);
+    assert_eq!(Manifest::read(&output).expect("it is read by its directory"), manifest);
     let stages = stages.0.into_inner().expect("no reporter panics");
     assert_eq!((stages.first(), stages.last()), (Some(&Stage::Release), Some(&Stage::Image)));
 }
