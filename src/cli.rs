@@ -6,6 +6,7 @@
 //! An interrupt (Ctrl-C) ends the process by its signal, which a shell shows as 130. Nothing is left half-written,
 //! because outputs and cache entries get their names when they are whole, and the next run clears away the rest.
 
+mod analyze;
 mod assemble;
 mod environment;
 mod failure;
@@ -20,6 +21,7 @@ mod recipe_flags;
 mod resolve;
 mod signing;
 mod summary;
+mod table;
 mod terminal;
 mod verify;
 
@@ -54,6 +56,7 @@ enum Verb {
     Assemble(Box<assemble::AssembleArgs>),
     Launch(launch::LaunchArgs),
     Verify(verify::VerifyArgs),
+    Analyze(analyze::AnalyzeArgs),
     Resolve(Box<resolve::ResolveArgs>),
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
@@ -86,6 +89,7 @@ impl Verb {
         match self {
             Self::Assemble(args) => args.mode(),
             Self::Verify(args) => args.mode(),
+            Self::Analyze(args) => args.mode(),
             Self::Resolve(args) => args.mode(),
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
@@ -98,6 +102,7 @@ impl Verb {
             Self::Assemble(args) => args.run(terminal, environment),
             Self::Launch(args) => args.run(terminal, environment),
             Self::Verify(args) => args.run(terminal, environment),
+            Self::Analyze(args) => args.run(terminal),
             Self::Resolve(args) => args.run(terminal, environment),
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),

@@ -1,6 +1,11 @@
-//! What assembling tells while it works ([`Reporter`], [`Event`]) and what it leaves behind ([`manifest`]); what a
-//! boot of it has shown ([`trace`]).
+//! What assembling tells while it works ([`Reporter`], [`Event`]), what it leaves behind ([`manifest`]), and what
+//! can be told from that: where the bytes go ([`analyze`]). What a boot has shown is a [`trace`].
+//!
+//! Invariant: reports are made from manifests alone. A manifest is read by [`manifest::Manifest::read`]; everything
+//! else here takes values and gives values.
 
+pub mod analyze;
+pub mod component;
 mod event;
 pub mod manifest;
 pub mod trace;

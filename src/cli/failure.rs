@@ -112,6 +112,13 @@ impl From<leanfs::AssembleError> for Failure {
     }
 }
 
+impl From<leanfs::report::manifest::ManifestError> for Failure {
+    fn from(error: leanfs::report::manifest::ManifestError) -> Self {
+        let hint = error.hint();
+        Self::unmet(error).hinted(hint)
+    }
+}
+
 impl From<leanfs::fetch::FetchError> for Failure {
     fn from(error: leanfs::fetch::FetchError) -> Self {
         use leanfs::fetch::FetchErrorKind as Kind;

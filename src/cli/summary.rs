@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use leanfs::prune::Rule;
+use leanfs::report::analyze::rule_in_words;
 use leanfs::report::manifest::Manifest;
 use leanfs::tree::LayerKind;
 
@@ -160,7 +160,10 @@ fn absences(text: &mut String, manifest: &Manifest) {
         line(text, format_args!("  {}: {}", left_out.name, left_out.reason));
     }
     for (rule, (size, count)) in &pruned {
-        line(text, format_args!("  {}: {} in {count} {}", pruned_by(rule), megabytes(*size), files(*count)));
+        line(
+            text,
+            format_args!("  {}: {} in {count} {}", rule_in_words(rule), megabytes(*size), files(*count)),
+        );
     }
     for script in &manifest.unknown_scripts {
         line(
@@ -170,19 +173,6 @@ fn absences(text: &mut String, manifest: &Manifest) {
                 script.script, script.package
             ),
         );
-    }
-}
-
-/// What a rule of [`leanfs::prune`] takes.
-fn pruned_by(rule: &str) -> &str {
-    if rule == Rule::Development.name() {
-        "what only development needs (sources, headers, examples, documentation)"
-    } else if rule == Rule::OtpApplication.name() {
-        "OTP applications that the release does not list"
-    } else if rule == Rule::PortMapper.name() {
-        "Erlang's port mapper, as distribution is off"
-    } else {
-        rule
     }
 }
 

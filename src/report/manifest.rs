@@ -181,6 +181,6 @@ pub(crate) mod sample {
     use super::Manifest;
 
     pub(crate) fn manifest() -> Manifest {
-        serde_json::from_str(include_str!("sample.json")).expect("a manifest")
+        serde_json::from_str(include_str!("manifest/sample.json")).expect("a manifest")
     }
 }

@@ -92,6 +92,7 @@ fn help_of_every_verb() {
                 "--memory <MiB>",
             ],
         ),
+        ("analyze", "Usage: leanfs analyze [OPTIONS] [DIR]", &["--by <WHAT>", "--top <N>", "--json"]),
         ("resolve", "Usage: leanfs resolve [OPTIONS] <NAME>...", &["--repository <URL|DIR>", "--offline"]),
         (
             "pack",
@@ -137,6 +138,7 @@ fn wrong_usage_is_2() {
         (&["verify", "--expect-http", "80"], "invalid value '80' for '--expect-http"),
         (&["launch", "--forward", "80"], "invalid value '80' for '--forward"),
         (&["launch", "--machine", "q35"], "invalid value 'q35' for '--machine"),
+        (&["analyze", "--by", "size"], "invalid value 'size' for '--by <WHAT>'"),
         (&["resolve"], "required arguments were not provided"),
         (&["resolve", "a b"], "invalid value 'a b' for '<NAME>...'"),
         (&["pack", "."], "--name <NAME>"),

@@ -15,6 +15,7 @@ mod pid1;
 mod refusals;
 mod release;
 mod repo;
+mod reports;
 mod resolve;
 mod served;
 mod server;

@@ -1,0 +1,134 @@
+//! What is told of an image from its manifest: `analyze` and its kin, through the command.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use leanfs::report::manifest::Manifest;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::cli::leanfs;
+use super::tiny;
+
+/// A directory with a release, and what is assembled from it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().expect("a temporary directory"));
+        tiny::release(&place.path("release"));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        leanfs(self.0.path(), arguments).output().expect("the binary was built with this test")
+    }
+
+    #[track_caller]
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Assembles the release into `leanfs/`.
+    #[track_caller]
+    fn assemble(&self, compress: &str) {
+        let output = self.run(&assemble(compress));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.succeed(arguments)).expect("one JSON value")
+    }
+}
+
+/// The arguments that assemble a release without a network.
+fn assemble(compress: &str) -> Vec<&str> {
+    let release = ["assemble", "--release", "release", "--arch", "x86_64", "--offline"];
+    [&release[..], &["--kernel", "none", "--compress", compress]].concat()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("leanfs prints UTF-8")
+}
+
+#[track_caller]
+fn assert_fails(output: &Output, code: i32, holds: &[&str]) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    for text in holds {
+        assert!(stderr.contains(text), "{text:?} in:\n{stderr}");
+    }
+}
+
+#[test]
+fn analyze_adds_up_to_the_byte() {
+    let place = Place::new();
+    for compress in ["zstd:3", "none"] {
+        place.assemble(compress);
+        let manifest = Manifest::read(&place.path("leanfs")).expect("it was written");
+        let image =
+            fs_err::metadata(place.path("leanfs").join(&manifest.outputs[0].name)).expect("it is there");
+        for by in ["component", "package", "app", "kind", "file"] {
+            let analysis = place.json(&["analyze", "--by", by, "--json"]);
+            assert_eq!(analysis["by"], by);
+            let sum = |what: &str| -> u64 {
+                let rows = analysis["rows"].as_array().expect("rows").iter();
+                rows.map(|row| row["sizes"][what].as_u64().expect("a number")).sum()
+            };
+            assert_eq!(sum("compressed"), image.len(), "{compress} {by}");
+            assert_eq!(analysis["all_outputs"], image.len());
+            assert_eq!(sum("size"), manifest.files.iter().map(|file| file.size).sum::<u64>());
+            assert_eq!(sum("files"), manifest.files.len() as u64);
+            assert_eq!(sum("removed"), manifest.removed.len() as u64);
+        }
+    }
+    // Without compression, each share is what the entry takes: a header, the name, the content.
+    let files = place.json(&["analyze", "--by", "file", "--json"]);
+    let greeting = (files["rows"].as_array().expect("rows").iter())
+        .find(|row| row["name"] == "/app/lib/tiny-1/priv/greeting.txt")
+        .expect("it is in the image");
+    assert_eq!(
+        greeting["sizes"]["compressed"],
+        (110 + "app/lib/tiny-1/priv/greeting.txt\0".len()).div_ceil(4) * 4 + 8
+    );
+    assert_eq!(greeting["group"], "application");
+}
+
+#[test]
+fn analyze_says_it_in_words() {
+    let place = Place::new();
+    place.assemble("none");
+    let table = place.succeed(&["analyze"]);
+    assert!(table.starts_with("tiny 1 for x86_64, pruned to level modules; sizes are bytes\n"), "{table}");
+    for row in ["\nERTS 15.0 ", "\nOTP applications ", "\n  kernel 10.0 ", "\n  tiny 1 ", "\ninitramfs.cpio "]
+    {
+        assert!(table.contains(row), "{row:?} in:\n{table}");
+    }
+    // A manifest alone is enough, and it may stand elsewhere.
+    fs_err::rename(place.path("leanfs/manifest.json"), place.path("m.json")).expect("moved");
+    assert_eq!(place.succeed(&["analyze", "m.json"]), table);
+    let largest = place.succeed(&["analyze", "m.json", "--by", "file", "--top", "1"]);
+    assert!(largest.contains("smaller  ") && !largest.contains("greeting.txt"), "{largest}");
+}
+
+#[test]
+fn what_is_no_output_directory_is_1() {
+    let place = Place::new();
+    fs_err::write(place.path("old.json"), "{\"format\":1}").expect("written");
+    for (directory, holds) in [
+        ("release", ["Error: release: no manifest.json", "Hint: assemble an image into it first"]),
+        ("nowhere", ["Error: nowhere: cannot be read", "Hint: name the directory"]),
+        (
+            "old.json",
+            ["Error: old.json: format 1, but this leanfs reads format 2", "Hint: assemble the image again"],
+        ),
+    ] {
+        assert_fails(&place.run(&["analyze", directory]), 1, &holds);
+    }
+}
