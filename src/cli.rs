@@ -24,6 +24,7 @@ mod summary;
 mod table;
 mod terminal;
 mod verify;
+mod why;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -57,6 +58,7 @@ enum Verb {
     Launch(launch::LaunchArgs),
     Verify(verify::VerifyArgs),
     Analyze(analyze::AnalyzeArgs),
+    Why(why::WhyArgs),
     Resolve(Box<resolve::ResolveArgs>),
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
@@ -90,6 +92,7 @@ impl Verb {
             Self::Assemble(args) => args.mode(),
             Self::Verify(args) => args.mode(),
             Self::Analyze(args) => args.mode(),
+            Self::Why(args) => args.mode(),
             Self::Resolve(args) => args.mode(),
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
@@ -103,6 +106,7 @@ impl Verb {
             Self::Launch(args) => args.run(terminal, environment),
             Self::Verify(args) => args.run(terminal, environment),
             Self::Analyze(args) => args.run(terminal),
+            Self::Why(args) => args.run(terminal),
             Self::Resolve(args) => args.run(terminal, environment),
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),

@@ -9,5 +9,6 @@ pub mod component;
 mod event;
 pub mod manifest;
 pub mod trace;
+pub mod why;
 
 pub use event::{Event, Reporter, Silent, Stage};

@@ -93,6 +93,7 @@ fn help_of_every_verb() {
             ],
         ),
         ("analyze", "Usage: leanfs analyze [OPTIONS] [DIR]", &["--by <WHAT>", "--top <N>", "--json"]),
+        ("why", "Usage: leanfs why [OPTIONS] <NAME> [DIR]", &["--json", "--verbose"]),
         ("resolve", "Usage: leanfs resolve [OPTIONS] <NAME>...", &["--repository <URL|DIR>", "--offline"]),
         (
             "pack",

@@ -132,3 +132,41 @@ fn what_is_no_output_directory_is_1() {
         assert_fails(&place.run(&["analyze", directory]), 1, &holds);
     }
 }
+
+#[test]
+fn why_says_what_brought_a_file_and_what_took_it() {
+    let place = Place::new();
+    place.assemble("none");
+    let greeting = place.succeed(&["why", "greeting.txt"]);
+    assert!(greeting.starts_with("/app/lib/tiny-1/priv/greeting.txt\n  6 bytes, "), "{greeting}");
+    assert!(greeting.contains("\n  why: "), "{greeting}");
+    assert_eq!(place.succeed(&["why", "/app/lib/tiny-1/priv/greeting.txt", "leanfs"]), greeting);
+
+    // Distribution is off.
+    let port_mapper = place.json(&["why", "epmd", "--json"]);
+    let finding = &port_mapper["findings"][0];
+    assert_eq!((&finding["what"], &finding["file"]["rule"]), (&"removed".into(), &"port-mapper".into()));
+
+    let application = place.succeed(&["why", "tiny"]);
+    assert!(
+        application.contains("tiny 1 (The release and its dependencies)\n  the release lists it\n"),
+        "{application}"
+    );
+}
+
+#[test]
+fn why_of_what_is_not_there_is_1_and_names_what_is_similar() {
+    let place = Place::new();
+    place.assemble("none");
+    let output = place.run(&["why", "greting.txt"]);
+    assert_fails(
+        &output,
+        1,
+        &["Error: nothing in the image", "called \"greting.txt\"", "Hint: is greeting.txt meant?"],
+    );
+    let output = place.run(&["why", "\u{1b}[2J", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!text(&output.stderr).contains('\u{1b}'), "{:?}", text(&output.stderr));
+    let end: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
+    assert_eq!((&end["event"], &end["exit_code"]), (&"error".into(), &1.into()));
+}
