@@ -8,6 +8,7 @@
 
 mod analyze;
 mod assemble;
+mod diff;
 mod environment;
 mod failure;
 mod guest_flags;
@@ -59,6 +60,7 @@ enum Verb {
     Verify(verify::VerifyArgs),
     Analyze(analyze::AnalyzeArgs),
     Why(why::WhyArgs),
+    Diff(diff::DiffArgs),
     Resolve(Box<resolve::ResolveArgs>),
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
@@ -93,6 +95,7 @@ impl Verb {
             Self::Verify(args) => args.mode(),
             Self::Analyze(args) => args.mode(),
             Self::Why(args) => args.mode(),
+            Self::Diff(args) => args.mode(),
             Self::Resolve(args) => args.mode(),
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
@@ -107,6 +110,7 @@ impl Verb {
             Self::Verify(args) => args.run(terminal, environment),
             Self::Analyze(args) => args.run(terminal),
             Self::Why(args) => args.run(terminal),
+            Self::Diff(args) => args.run(terminal),
             Self::Resolve(args) => args.run(terminal, environment),
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),

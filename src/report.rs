@@ -6,6 +6,7 @@
 
 pub mod analyze;
 pub mod component;
+pub mod diff;
 mod event;
 pub mod manifest;
 pub mod trace;

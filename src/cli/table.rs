@@ -53,6 +53,16 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// A difference with its sign: `+1,500`, `-300`, `0`.
+pub(super) fn signed(difference: i128) -> String {
+    let number = grouped(u64::try_from(difference.unsigned_abs()).unwrap_or(u64::MAX));
+    match difference {
+        0 => number,
+        1.. => format!("+{number}"),
+        _ => format!("-{number}"),
+    }
+}
+
 /// A number and what is counted: `1 file`, `1,681 files`.
 pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number as u64), if number == 1 { one } else { many })
@@ -72,6 +82,9 @@ mod tests {
             (u64::MAX, "18,446,744,073,709,551,615"),
         ] {
             assert_eq!(grouped(number), text);
+        }
+        for (difference, text) in [(0, "0"), (1_500, "+1,500"), (-300, "-300")] {
+            assert_eq!(signed(difference), text);
         }
         assert_eq!(
             (count(1, "file", "files"), count(1681, "file", "files")),

@@ -303,7 +303,7 @@ pub fn rule_in_words(rule: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;

@@ -220,6 +220,42 @@ fn erlang(path: &str, layer: LayerKind) -> Option<Component> {
     Some(Component::new(group, name, version))
 }
 
+/// The path with `*` for the versions in it: of applications, the emulator, the release, kernels and libraries. Where
+/// Erlang's applications stand does not count either: a release with its own has them elsewhere than a package.
+pub(crate) fn without_version(path: &str) -> String {
+    let starts_with_digit = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    let relative = path.trim_start_matches('/');
+    let mut names: Vec<String> = path.split('/').map(str::to_owned).collect();
+    let root = ROOTS.iter().find_map(|root| Some((root, below(relative, root)?)));
+    if let Some((root, rest)) = root {
+        let mut parts: Vec<String> = rest.split('/').map(str::to_owned).collect();
+        let second = parts.get(1).cloned().unwrap_or_default();
+        let mut anywhere = false;
+        if parts[0].strip_prefix("erts-").is_some_and(starts_with_digit) {
+            parts[0] = "erts-*".to_owned();
+            anywhere = true;
+        } else if parts[0] == "releases" && starts_with_digit(&second) {
+            parts[1] = "*".to_owned();
+        } else if parts[0] == "lib"
+            && let Some((name, version)) = second.rsplit_once('-')
+            && starts_with_digit(version)
+        {
+            parts[1] = format!("{name}-*");
+            anywhere = true;
+        }
+        names = vec![String::new(), if anywhere { "*" } else { root }.to_owned()];
+        names.extend(parts.into_iter().filter(|part| !part.is_empty()));
+    } else if relative.starts_with("lib/modules/") && names.len() > 4 {
+        names[3] = "*".to_owned();
+    }
+    if let Some(file) = names.last_mut()
+        && let Some(end) = file.find(".so.")
+    {
+        file.replace_range(end + ".so.".len().., "*");
+    }
+    names.join("/")
+}
+
 /// What a package (`ncurses-terminfo-base-6.5-r0`) is, or is a part of.
 fn package(full_name: &str) -> Component {
     let (name, version) = package_name(full_name);
@@ -382,6 +418,30 @@ mod tests {
             (Overlay, "", "/app/lib/hello-0.1.0/priv/x", Group::Overlay, "overlay"),
         ] {
             check(layer, part, path, group, shown);
+        }
+    }
+
+    #[test]
+    fn paths_without_versions() {
+        for (path, without) in [
+            ("/app/lib/my-app-0.1.0/ebin/x.beam", "/*/lib/my-app-*/ebin/x.beam"),
+            ("/app/lib/plain/ebin/x.beam", "/app/lib/plain/ebin/x.beam"),
+            ("/app/lib", "/app/lib"),
+            ("/app", "/app"),
+            ("/usr/lib/erlang/releases/27/OTP_VERSION", "/usr/lib/erlang/releases/*/OTP_VERSION"),
+            ("/app/releases/0.1.0/sys.config", "/app/releases/*/sys.config"),
+            ("/app/releases/COOKIE", "/app/releases/COOKIE"),
+            ("/app/erts-15.2/bin/erl", "/*/erts-*/bin/erl"),
+            ("/usr/lib/erlang/erts-15.2", "/*/erts-*"),
+            ("/usr/lib/erlang/lib/kernel-10.2/ebin/code.beam", "/*/lib/kernel-*/ebin/code.beam"),
+            ("/lib/modules/6.18.1-0-virt/kernel/x.ko", "/lib/modules/*/kernel/x.ko"),
+            ("/lib/modules", "/lib/modules"),
+            ("/usr/lib/libz.so.1.3.2", "/usr/lib/libz.so.*"),
+            ("/srv/lib/a-1/x", "/srv/lib/a-1/x"),
+            ("/", "/"),
+            ("", ""),
+        ] {
+            assert_eq!(without_version(path), without);
         }
     }
 }

@@ -94,6 +94,7 @@ fn help_of_every_verb() {
         ),
         ("analyze", "Usage: leanfs analyze [OPTIONS] [DIR]", &["--by <WHAT>", "--top <N>", "--json"]),
         ("why", "Usage: leanfs why [OPTIONS] <NAME> [DIR]", &["--json", "--verbose"]),
+        ("diff", "Usage: leanfs diff [OPTIONS] <A> <B>", &["--top <N>", "--json"]),
         ("resolve", "Usage: leanfs resolve [OPTIONS] <NAME>...", &["--repository <URL|DIR>", "--offline"]),
         (
             "pack",
@@ -140,6 +141,8 @@ fn wrong_usage_is_2() {
         (&["launch", "--forward", "80"], "invalid value '80' for '--forward"),
         (&["launch", "--machine", "q35"], "invalid value 'q35' for '--machine"),
         (&["analyze", "--by", "size"], "invalid value 'size' for '--by <WHAT>'"),
+        (&["why"], "<NAME>"),
+        (&["diff", "leanfs"], "<B>"),
         (&["resolve"], "required arguments were not provided"),
         (&["resolve", "a b"], "invalid value 'a b' for '<NAME>...'"),
         (&["pack", "."], "--name <NAME>"),

@@ -170,3 +170,37 @@ fn why_of_what_is_not_there_is_1_and_names_what_is_similar() {
     let end: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
     assert_eq!((&end["event"], &end["exit_code"]), (&"error".into(), &1.into()));
 }
+
+#[test]
+fn diff_shows_what_changed_between_two_runs() {
+    let place = Place::new();
+    place.assemble("none");
+    fs_err::rename(place.path("leanfs"), place.path("before")).expect("moved");
+    fs_err::write(place.path("release/lib/tiny-1/priv/greeting.txt"), "hello, world\n").expect("written");
+    fs_err::write(place.path("release/lib/tiny-1/priv/more.txt"), "more\n").expect("written");
+    place.assemble("none");
+
+    let text = place.succeed(&["diff", "before", "leanfs"]);
+    assert!(text.contains("\n  grew     tiny 1  "), "{text}");
+    assert!(text.contains("\n  came     /app/lib/tiny-1/priv/more.txt  "), "{text}");
+    assert!(text.contains("\n  grew     /app/lib/tiny-1/priv/greeting.txt  "), "{text}");
+
+    let manifests =
+        ["before", "leanfs"].map(|name| Manifest::read(&place.path(name)).expect("it was written"));
+    let difference = place.json(&["diff", "before/manifest.json", "leanfs/manifest.json", "--json"]);
+    assert_eq!(difference["outputs"][0]["before"], manifests[0].outputs[0].size);
+    assert_eq!(difference["outputs"][0]["after"], manifests[1].outputs[0].size);
+    assert_eq!(difference["after"]["compressed"], manifests[1].outputs[0].size);
+    let changed = difference["files"]["changed"].as_array().expect("a list");
+    let sizes: Vec<_> =
+        changed.iter().map(|change| (&change["before"]["size"], &change["after"]["size"])).collect();
+    assert_eq!(sizes, [(&Value::Null, &5.into()), (&6.into(), &13.into())]);
+
+    let same = place.succeed(&["diff", "leanfs", "leanfs"]);
+    assert!(!same.contains("grew") && same.contains("of the same size"), "{same}");
+    assert_fails(
+        &place.run(&["diff", "leanfs", "nowhere"]),
+        1,
+        &["Error: nowhere: cannot be read", "Hint: "],
+    );
+}
