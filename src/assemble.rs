@@ -32,7 +32,7 @@ use crate::layer::sysroot;
 use crate::prune::{Reason, Removal};
 use crate::recipe::{ImageFormat, ImageSpec, Recipe};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
-use crate::report::{Event, Reporter, Stage};
+use crate::report::{Event, Reporter, Stage, limit};
 use crate::tree::{Content, Tree, TreePath, ValidTree};
 
 /// The name of the manifest in the output directory.
@@ -63,6 +63,7 @@ pub const KERNEL: &str = "kernel";
 pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, AssembleError> {
     // One that is there is locked at once; one that is not is made when there is something to put in.
     let there = recipe.output.is_dir().then(|| OutputDirectory::open(&recipe.output)).transpose()?;
+    let is_new = there.is_none();
     let assembly = Assembly::new(recipe, reporter)?;
     let image = assembly.run()?;
     let mut output = match there {
@@ -86,6 +87,14 @@ pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, As
         outputs.push(("kernel", written));
     }
     let manifest = manifest::make(recipe, &image, &outputs, assembly.notes.all())?;
+    if let Err(error) = limit::check(&manifest, recipe.limits, Manifest::read(&recipe.output).ok().as_ref()) {
+        // Takes what was written with it.
+        drop(output);
+        if is_new {
+            let _ = fs_err::remove_dir(&recipe.output);
+        }
+        return Err(error.into());
+    }
     let text =
         serde_json::to_string_pretty(&manifest).map_err(|error| AssembleError::Bug(error.to_string()))?;
     output.file(MANIFEST, |file| writeln!(file, "{text}").map_err(ImageError::Write))?;

@@ -5,9 +5,11 @@
 //! else here takes values and gives values.
 
 pub mod analyze;
+pub mod bytes;
 pub mod component;
 pub mod diff;
 mod event;
+pub mod limit;
 pub mod manifest;
 pub mod trace;
 pub mod why;

@@ -9,6 +9,7 @@ use crate::layer::otp::OtpError;
 use crate::layer::overlay::OverlayError;
 use crate::layer::release::ReleaseError;
 use crate::layer::start::StartError;
+use crate::report::limit::LimitError;
 use crate::resolve::ResolveError;
 use crate::tree::TreeError;
 
@@ -85,6 +86,9 @@ pub enum AssembleError {
     /// The image can't be written.
     #[error("the image can't be written")]
     Image(#[from] ImageError),
+    /// The outputs are too large; they were given up.
+    #[error("the image is larger than it may be")]
+    TooLarge(#[from] LimitError),
     /// leanfs is wrong.
     #[error("a bug in leanfs: {0}")]
     Bug(String),
@@ -133,6 +137,7 @@ impl AssembleError {
             Self::Start(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
             Self::Image(error) => error.hint(),
+            Self::TooLarge(error) => error.hint(),
             Self::Package { source, .. } => source.hint(),
             Self::NoOtpPackage { .. } => Some(
                 "add the repository that has it (Alpine's `community`) with --repository, make the release with \

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use leanfs::report::analyze::{Analysis, By, Row, Sizes, analyze};
+use leanfs::report::bytes::grouped;
 use leanfs::report::component::Group;
 use leanfs::report::manifest::Manifest;
 
 use super::failure::Failure;
-use super::table::{Table, count, grouped};
+use super::table::{Table, count};
 use super::terminal::{OutputMode, Terminal};
 
 /// How many files are shown if nothing else is asked for.

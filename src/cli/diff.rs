@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use leanfs::report::bytes::{grouped, signed};
 use leanfs::report::diff::{Change, Changes, Difference, Fate, Side, diff};
 use leanfs::report::manifest::Manifest;
 
 use super::failure::Failure;
-use super::table::{Table, grouped, signed};
+use super::table::Table;
 use super::terminal::{OutputMode, Terminal};
 
 /// Say what differs between two images: what grew, shrank, came and went

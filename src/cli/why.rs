@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use leanfs::report::analyze::{Sizes, rule_in_words};
+use leanfs::report::bytes::grouped;
 use leanfs::report::component::Component;
 use leanfs::report::manifest::{FileInfo, Manifest, RemovedFile};
 use leanfs::report::why::{Answer, Contents, Finding, Step, why};
 use leanfs::tree::LayerKind;
 
 use super::failure::Failure;
-use super::table::{Table, count, grouped};
+use super::table::{Table, count};
 use super::terminal::{OutputMode, Terminal};
 
 /// How many names of a list are shown when not all are asked for.

@@ -234,7 +234,7 @@ fn outputs(before: &[Output], after: &[Output]) -> Vec<OutputChange> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::analyze::tests::manifests;

@@ -1,5 +1,6 @@
 //! What is told of an image from its manifest: `analyze` and its kin, through the command.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -203,4 +204,63 @@ fn diff_shows_what_changed_between_two_runs() {
         1,
         &["Error: nowhere: cannot be read", "Hint: "],
     );
+}
+
+/// Everything in the output directory, by name.
+fn outputs(place: &Place) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs_err::read_dir(place.path("leanfs")).expect("it is there");
+    entries
+        .map(|entry| {
+            let entry = entry.expect("readable");
+            let bytes = fs_err::read(entry.path()).expect("readable");
+            (entry.file_name().into_string().expect("leanfs writes plain names"), bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn an_image_that_is_too_large_is_1_and_changes_nothing() {
+    let place = Place::new();
+    let limit = |text: &str| {
+        fs_err::write(place.path("leanfs.toml"), format!("[limits]\n{text}\n")).expect("written");
+    };
+    limit("image = \"10 kB\"");
+    let failed = place.run(&assemble("none"));
+    assert_fails(
+        &failed,
+        1,
+        &[
+            "Error: the image is larger than it may be\nCaused by: initramfs.cpio: 4",
+            "more than the limit `image` of 10,000\n  its largest parts are:\n    ",
+            " PID 1\n",
+            "Hint: nothing was written",
+        ],
+    );
+    assert!(!place.path("leanfs").exists(), "nothing is left of a run that failed");
+
+    limit("image = \"100 kB\"\ntotal = \"100 kB\"");
+    place.assemble("none");
+    let before = outputs(&place);
+    assert_eq!(before.keys().collect::<Vec<_>>(), ["initramfs.cpio", "manifest.json"]);
+
+    fs_err::write(place.path("release/lib/tiny-1/priv/large.bin"), vec![7; 80_000]).expect("written");
+    let failed = place.run(&[&assemble("none")[..], &["--json"]].concat());
+    assert_fails(
+        &failed,
+        1,
+        &[
+            "`image` of 100,000\n  initramfs.cpio: 1",
+            "`total` of 100,000\n",
+            "has grown:\n    +80,1",
+            " tiny 1\n",
+        ],
+    );
+    assert!(outputs(&place) == before, "a run that failed has changed the output");
+    let last = text(&failed.stdout).lines().last().map(str::to_owned).expect("an end");
+    let end: Value = serde_json::from_str(&last).expect("one JSON value");
+    assert_eq!(end["error"], "the image is larger than it may be");
+
+    // Compressed otherwise it fits.
+    place.assemble("zstd:3");
+    assert_eq!(outputs(&place).keys().collect::<Vec<_>>(), ["initramfs.cpio.zst", "manifest.json"]);
 }
