@@ -108,12 +108,15 @@ mod tests {
 
         let text = fs::read_to_string(directory.path().join("manifest.json")).expect("readable");
         let entry = |path: &str, kind: &str| {
-            serde_json::json!({"path": path, "kind": kind, "size": 1, "layer": "release", "part": ""})
-                .to_string()
+            serde_json::json!({"path": path, "kind": kind, "size": 1, "size_before": 1, "compressed": 1,
+                "layer": "release", "part": "", "because": "", "by": null})
+            .to_string()
         };
         let entries = [entry("/a", "directory"), entry("/a/x", "file"), entry("/a/y", "hardlink")].join(",");
         for (level, lacks_modules) in [("apps", false), ("modules", true)] {
-            let changed = text.replace(r#""files":[]"#, &format!(r#""files":[{entries}],"prune":"{level}""#));
+            let changed = text
+                .replace(r#""files":[]"#, &format!(r#""files":[{entries}]"#))
+                .replace(r#""prune":"apps""#, &format!(r#""prune":"{level}""#));
             fs::write(directory.path().join("manifest.json"), changed).expect("written");
             let contents = BootFiles::read(directory.path()).expect("consistent").contents;
             assert_eq!(contents.lacks_modules, lacks_modules);
