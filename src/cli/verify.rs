@@ -29,9 +29,9 @@ pub(super) struct VerifyArgs {
     directory: PathBuf,
     #[command(flatten)]
     guest: GuestFlags,
-    /// A regular expression that a line of the console must match
+    /// A regular expression that a line of the console must match; repeatable, and then every one must
     #[arg(long, value_name = "REGEX", help_heading = "Expectations")]
-    expect: Option<String>,
+    expect: Vec<String>,
     /// A port of the guest that must answer with SUBSTRING in the body; repeatable
     #[arg(long, value_name = ":PORT/path=SUBSTRING", help_heading = "Expectations")]
     expect_http: Vec<HttpExpectation>,
@@ -54,7 +54,8 @@ impl VerifyArgs {
     pub(super) fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
         let mut settings = VerifySettings::new(&self.directory);
         self.guest.apply(&mut settings.guest, environment);
-        settings.expect = self.expect.as_deref().map(console_regex).transpose()?;
+        settings.expect =
+            self.expect.iter().map(|pattern| console_regex(pattern)).collect::<Result<_, _>>()?;
         settings.expect_http = self.expect_http.clone();
         settings.timeout = Duration::from_secs(self.timeout.get());
         settings.trace = self.trace.is_some();

@@ -21,13 +21,13 @@ pub(super) struct Console {
     lines: Lines,
     /// What PID 1 says about opened files, if that is wanted; its lines are no part of the console then.
     trace: Option<TraceLines>,
-    expect: Option<Regex>,
-    matched: Option<Vec<u8>>,
+    /// Each with the first line that matched it.
+    expected: Vec<(Regex, Option<Vec<u8>>)>,
     panic: Option<Vec<u8>>,
     halted: bool,
     signs: Signs,
     kept: VecDeque<Vec<u8>>,
-    /// Whether the unfinished line has not been compared with the pattern yet.
+    /// Whether the unfinished line has not been compared with the patterns yet.
     untried: bool,
     silent: bool,
 }
@@ -44,12 +44,11 @@ pub(super) struct Signs {
 }
 
 impl Console {
-    pub(super) fn new(expect: Option<Regex>) -> Self {
+    pub(super) fn new(expected: &[Regex]) -> Self {
         Self {
             lines: Lines::default(),
             trace: None,
-            expect,
-            matched: None,
+            expected: expected.iter().map(|pattern| (pattern.clone(), None)).collect(),
             panic: None,
             halted: false,
             signs: Signs::default(),
@@ -75,11 +74,12 @@ impl Console {
         self.untried = !self.lines.current.is_empty();
     }
 
-    /// Compares the unfinished line with the pattern: a prompt has no end of line. To be called when the console has
+    /// Compares the unfinished line with the patterns: a prompt has no end of line. To be called when the console has
     /// been quiet for a while, so that a pattern that ends with `$` doesn't match half a line.
     pub(super) fn quiet(&mut self) {
-        if std::mem::take(&mut self.untried) && self.matched.is_none() {
-            self.matched = self.compare(&self.lines.current[..self.lines.own_length()]);
+        if std::mem::take(&mut self.untried) {
+            let own = self.lines.own_length();
+            compare(&mut self.expected, &self.lines.current[..own]);
         }
     }
 
@@ -103,12 +103,12 @@ impl Console {
 
     /// Whether there is an unfinished line for [`Console::quiet`].
     pub(super) fn wants_quiet(&self) -> bool {
-        self.untried && self.matched.is_none() && self.expect.is_some()
+        self.untried && self.matched().any(|line| line.is_none())
     }
 
-    /// The first line that matched the pattern.
-    pub(super) fn matched(&self) -> Option<&[u8]> {
-        self.matched.as_deref()
+    /// For each pattern the first line that matched it.
+    pub(super) fn matched(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.expected.iter().map(|(_, line)| line.as_deref())
     }
 
     /// The line in which the kernel said that it gave up.
@@ -136,10 +136,6 @@ impl Console {
         self.kept.iter().chain(current).map(|line| shown(line)).collect()
     }
 
-    fn compare(&self, line: &[u8]) -> Option<Vec<u8>> {
-        self.expect.as_ref().filter(|expect| expect.is_match(line)).map(|_| line.to_vec())
-    }
-
     /// Takes a line. PID 1 writes each line of a trace at once, and the terminal takes it so. Before it the beginning of
     /// another line may stand, which goes on behind it.
     fn take(&mut self, mut line: Vec<u8>) {
@@ -155,9 +151,7 @@ impl Console {
     }
 
     fn look_at(&mut self, line: Vec<u8>) {
-        if self.matched.is_none() {
-            self.matched = self.compare(&line);
-        }
+        compare(&mut self.expected, &line);
         let says = |text: &str| line.windows(text.len()).any(|window| window == text.as_bytes());
         if self.panic.is_none() && says("Kernel panic - not syncing") {
             self.panic = Some(line.clone());
@@ -180,6 +174,15 @@ impl Console {
 /// Where the last `mark` in a line begins.
 fn find_last(line: &[u8], mark: &[u8]) -> Option<usize> {
     line.windows(mark.len()).rposition(|window| window == mark)
+}
+
+/// Compares a line with the patterns that nothing has matched yet; several may match it.
+fn compare(expected: &mut [(Regex, Option<Vec<u8>>)], line: &[u8]) {
+    for (pattern, matched) in expected {
+        if matched.is_none() && pattern.is_match(line) {
+            *matched = Some(line.to_vec());
+        }
+    }
 }
 
 /// A line as it can be printed: control characters and bytes that are not UTF-8 escaped, long ones cut.
@@ -325,11 +328,15 @@ mod tests {
     use super::*;
 
     fn console(pattern: &str) -> Console {
-        Console::new(Some(Regex::new(pattern).expect("a pattern")))
+        Console::new(&[Regex::new(pattern).expect("a pattern")])
+    }
+
+    fn matched(console: &Console) -> Option<&[u8]> {
+        console.matched().next().expect("there is a pattern")
     }
 
     fn lines(text: &str) -> Vec<String> {
-        let mut console = Console::new(None);
+        let mut console = Console::new(&[]);
         console.feed(text.as_bytes());
         console.last_lines()
     }
@@ -362,7 +369,7 @@ mod tests {
             for piece in text.chunks(size) {
                 console.feed(piece);
             }
-            assert_eq!(console.matched(), Some("hello from über".as_bytes()), "pieces of {size}");
+            assert_eq!(matched(&console), Some("hello from über".as_bytes()), "pieces of {size}");
         }
     }
 
@@ -370,8 +377,8 @@ mod tests {
     fn bytes_that_are_not_text_do_no_harm() {
         let mut console = console("ready");
         console.feed(b"\xff\xfe\x00ready\x80\n");
-        assert_eq!(console.matched(), Some(&b"\xff\xfe\x00ready\x80"[..]));
-        assert_eq!(shown(console.matched().expect("matched")), "\\xff\\xfe\\u{0}ready\\x80");
+        assert_eq!(matched(&console), Some(&b"\xff\xfe\x00ready\x80"[..]));
+        assert_eq!(shown(matched(&console).expect("matched")), "\\xff\\xfe\\u{0}ready\\x80");
     }
 
     #[test]
@@ -381,20 +388,20 @@ mod tests {
         assert!(console.wants_quiet());
         console.quiet();
         assert!(!console.wants_quiet());
-        assert!(console.matched().is_none());
+        assert!(matched(&console).is_none());
         console.feed(b"dy");
         assert!(console.wants_quiet());
         console.feed(b" yet\nready> ");
         console.quiet();
-        assert!(console.matched().is_none(), "half a line is not compared while more comes");
+        assert!(matched(&console).is_none(), "half a line is not compared while more comes");
         console.feed(b"\nready");
         console.quiet();
-        assert_eq!(console.matched(), Some(&b"ready"[..]));
+        assert_eq!(matched(&console), Some(&b"ready"[..]));
 
-        let mut console = Console::new(Some(Regex::new("last").expect("a pattern")));
+        let mut console = Console::new(&[Regex::new("last").expect("a pattern")]);
         console.feed(b"the last word");
         console.end();
-        assert_eq!(console.matched(), Some(&b"the last word"[..]));
+        assert_eq!(matched(&console), Some(&b"the last word"[..]));
     }
 
     #[test]
@@ -406,17 +413,17 @@ mod tests {
             for piece in text.as_bytes().chunks(size) {
                 console.feed(piece);
             }
-            assert_eq!(console.matched(), Some(&b"hello from it"[..]), "pieces of {size}");
+            assert_eq!(matched(&console), Some(&b"hello from it"[..]), "pieces of {size}");
             assert_eq!(console.last_lines(), ["a", "hello ", "hello from it", "last"], "pieces of {size}");
             assert_eq!(console.trace().map(TraceLines::count), Some(3));
         }
         let mut console = console("here$").with_trace();
         console.feed(b"here leanfs-trace: /not/here");
         console.quiet();
-        assert_eq!(console.matched(), None);
+        assert_eq!(matched(&console), None);
         console.feed(b" 1\r\nlogin hereleanfs-trace: /b");
         console.quiet();
-        assert_eq!(console.matched(), Some(&b"here login here"[..]));
+        assert_eq!(matched(&console), Some(&b"here login here"[..]));
         console.feed(b" 2");
         console.end();
         assert_eq!(console.trace().map(TraceLines::count), Some(2));
@@ -442,7 +449,28 @@ mod tests {
     fn the_first_match_counts() {
         let mut console = console("line [0-9]");
         console.feed(b"line x\nline 1\nline 2\n");
-        assert_eq!(console.matched(), Some(&b"line 1"[..]));
+        assert_eq!(matched(&console), Some(&b"line 1"[..]));
+    }
+
+    #[test]
+    fn each_pattern_has_a_line_of_its_own() {
+        let mut console =
+            Console::new(&["three", "one", "o"].map(|pattern| Regex::new(pattern).expect("a pattern")));
+        let found = |console: &Console| -> Vec<String> {
+            let lines =
+                console.matched().map(|line| String::from_utf8_lossy(line.unwrap_or(b"-")).into_owned());
+            lines.collect()
+        };
+        assert_eq!(found(&console), ["-", "-", "-"]);
+        console.feed(b"two\none");
+        assert_eq!(found(&console), ["-", "-", "two"]);
+        assert!(console.wants_quiet());
+        console.quiet();
+        assert_eq!(found(&console), ["-", "one", "two"]);
+        console.feed(b"\none and three\n");
+        assert_eq!(found(&console), ["one and three", "one", "two"]);
+        console.feed(b"o");
+        assert!(!console.wants_quiet(), "nothing is looked for any more");
     }
 
     #[test]
@@ -468,7 +496,7 @@ mod tests {
             ),
         ];
         for (line, panics, signs) in table {
-            let mut console = Console::new(None);
+            let mut console = Console::new(&[]);
             assert!(console.is_silent());
             console.feed(line.as_bytes());
             console.feed(b"\r\n");
@@ -487,6 +515,6 @@ mod tests {
         assert!(console.kept.len() <= KEPT_LINES);
         assert!(console.last_lines().iter().all(|line| line.chars().count() <= SHOWN_LENGTH + 1));
         console.feed(b"\nneedle\n");
-        assert_eq!(console.matched(), Some(&b"needle"[..]));
+        assert_eq!(matched(&console), Some(&b"needle"[..]));
     }
 }

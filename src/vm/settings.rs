@@ -76,9 +76,9 @@ impl LaunchSettings {
 pub struct VerifySettings {
     /// The image and the machine.
     pub guest: GuestSettings,
-    /// What must be seen in a line of the console. Terminal control sequences and carriage returns are not part
-    /// of a line. Make one with [`console_regex`].
-    pub expect: Option<regex::bytes::Regex>,
+    /// What must be seen on the console: each matches a line, whatever their order; one line may match several.
+    /// Terminal control sequences and carriage returns are not part of a line. Make them with [`console_regex`].
+    pub expect: Vec<regex::bytes::Regex>,
     /// What must be answered over HTTP.
     pub expect_http: Vec<HttpExpectation>,
     /// How long all of it may take, from the start of QEMU on.
@@ -94,7 +94,7 @@ impl VerifySettings {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             guest: GuestSettings::new(directory),
-            expect: None,
+            expect: Vec::new(),
             expect_http: Vec::new(),
             timeout: Duration::from_secs(120),
             trace: false,

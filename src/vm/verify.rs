@@ -16,7 +16,7 @@ use super::verdict::{GuestEnd, Met, Unmet, VerifyFailure, VerifyReport};
 use super::{Forward, HttpExpectation, Prepared, UsedAccelerator, VerifySettings, VmError, prepare};
 use crate::report::Reporter;
 
-/// How long the console must be quiet before an unfinished line is compared with the pattern.
+/// How long the console must be quiet before an unfinished line is compared with the patterns.
 const QUIET: Duration = Duration::from_millis(100);
 
 /// How long after a kernel's last words (panic, halt) further lines are waited for.
@@ -47,7 +47,7 @@ const EVENTS: usize = 64;
 /// Other [`VmError`]s when there was nothing expected, the guest could not be started, or a trace was asked for and is
 /// not to be had.
 pub fn verify(settings: &VerifySettings, reporter: &dyn Reporter) -> Result<VerifyReport, VmError> {
-    if settings.expect.is_none() && settings.expect_http.is_empty() {
+    if settings.expect.is_empty() && settings.expect_http.is_empty() {
         return Err(VmError::NothingExpected);
     }
     let prepared = prepare(&settings.guest, reporter)?;
@@ -193,22 +193,22 @@ struct Watch<'a> {
     heard: Instant,
     /// When the last file was said to be opened.
     opened: Instant,
-    /// When the console's expectation was met.
-    line_met: Option<Instant>,
+    /// For each pattern of the console when it was met.
+    lines_met: Vec<Option<Instant>>,
     /// For each HTTP expectation the last outcome and its time.
     outcomes: Vec<Option<(Outcome, Instant)>>,
 }
 
 impl<'a> Watch<'a> {
     fn new(settings: &'a VerifySettings, started: Instant) -> Self {
-        let console = Console::new(settings.expect.clone());
+        let console = Console::new(&settings.expect);
         Self {
             settings,
             started,
             console: if settings.trace { console.with_trace() } else { console },
             heard: started,
             opened: started,
-            line_met: None,
+            lines_met: vec![None; settings.expect.len()],
             outcomes: vec![None; settings.expect_http.len()],
         }
     }
@@ -239,7 +239,7 @@ impl<'a> Watch<'a> {
             match events.recv_timeout(until.saturating_duration_since(now)) {
                 Ok(GuestEvent::ConsoleClosed) | Err(RecvTimeoutError::Disconnected) => {
                     self.console.end();
-                    self.note_line();
+                    self.note_lines();
                     return Ok(if self.is_done() { None } else { Some(End::Closed) });
                 }
                 Ok(GuestEvent::Signal(signal)) => return Err(VmError::Interrupted { signal }),
@@ -286,7 +286,7 @@ impl<'a> Watch<'a> {
                 if count(&self.console) != before {
                     self.opened = at;
                 }
-                self.note_line();
+                self.note_lines();
             }
             GuestEvent::Http(index, outcome, at) => {
                 if let Some(slot) = self.outcomes.get_mut(index) {
@@ -308,12 +308,14 @@ impl<'a> Watch<'a> {
 
     fn quiet(&mut self) {
         self.console.quiet();
-        self.note_line();
+        self.note_lines();
     }
 
-    fn note_line(&mut self) {
-        if self.line_met.is_none() && self.console.matched().is_some() {
-            self.line_met = Some(self.heard);
+    fn note_lines(&mut self) {
+        for (met, line) in self.lines_met.iter_mut().zip(self.console.matched()) {
+            if met.is_none() && line.is_some() {
+                *met = Some(self.heard);
+            }
         }
     }
 
@@ -322,19 +324,15 @@ impl<'a> Watch<'a> {
     }
 
     fn is_done(&self) -> bool {
-        (self.settings.expect.is_none() || self.line_met.is_some())
+        self.lines_met.iter().all(Option::is_some)
             && self.outcomes.iter().all(|outcome| matches!(outcome, Some((Outcome::Met { .. }, _))))
     }
 
-    fn line_expectation(&self) -> Option<String> {
-        let pattern = self.settings.expect.as_ref()?.as_str();
-        Some(format!("a line on the console that matches /{}/", escape(pattern.as_bytes())))
-    }
-
     fn met(&self) -> Vec<Met> {
-        let line = self.line_met.zip(self.line_expectation()).map(|(at, what)| {
-            let seen = shown(self.console.matched().unwrap_or_default());
-            Met { what, seen, after: at.saturating_duration_since(self.started) }
+        let seen = self.lines_met.iter().zip(self.console.matched());
+        let lines = self.settings.expect.iter().zip(seen).filter_map(|(pattern, (met, line))| {
+            let after = (*met)?.saturating_duration_since(self.started);
+            Some(Met { what: line_expectation(pattern), seen: shown(line.unwrap_or_default()), after })
         });
         let answers =
             self.settings.expect_http.iter().zip(&self.outcomes).filter_map(|(expectation, outcome)| {
@@ -345,16 +343,14 @@ impl<'a> Watch<'a> {
                     after: at.saturating_duration_since(self.started),
                 })
             });
-        let mut met: Vec<_> = line.into_iter().chain(answers).collect();
+        let mut met: Vec<_> = lines.chain(answers).collect();
         met.sort_by_key(|met| met.after);
         met
     }
 
     fn unmet(&self) -> Vec<Unmet> {
-        let line = self
-            .line_expectation()
-            .filter(|_| self.line_met.is_none())
-            .map(|what| Unmet { what, instead: None });
+        let missing = self.settings.expect.iter().zip(&self.lines_met).filter(|(_, met)| met.is_none());
+        let lines = missing.map(|(pattern, _)| Unmet { what: line_expectation(pattern), instead: None });
         let answers =
             self.settings.expect_http.iter().zip(&self.outcomes).filter_map(|(expectation, outcome)| {
                 let instead = match outcome.as_ref().map(|(outcome, _)| outcome) {
@@ -370,7 +366,7 @@ impl<'a> Watch<'a> {
                 };
                 Some(Unmet { what: escape(expectation.to_string().as_bytes()), instead: Some(instead) })
             });
-        line.into_iter().chain(answers).collect()
+        lines.chain(answers).collect()
     }
 
     fn report(&self, prepared: &Prepared) -> Result<VerifyReport, VmError> {
@@ -402,6 +398,10 @@ impl<'a> Watch<'a> {
     }
 }
 
+fn line_expectation(pattern: &regex::bytes::Regex) -> String {
+    format!("a line on the console that matches /{}/", escape(pattern.as_str().as_bytes()))
+}
+
 #[cfg(test)]
 mod trace_tests;
 
@@ -409,9 +409,11 @@ mod trace_tests;
 mod tests {
     use super::*;
 
-    fn settings(pattern: Option<&str>, http: &[&str]) -> VerifySettings {
+    fn settings(patterns: &[&str], http: &[&str]) -> VerifySettings {
         let mut settings = VerifySettings::new("out");
-        settings.expect = pattern.map(|pattern| super::super::console_regex(pattern).expect("a pattern"));
+        let patterns =
+            patterns.iter().map(|pattern| super::super::console_regex(pattern).expect("a pattern"));
+        settings.expect = patterns.collect();
         settings.expect_http = http.iter().map(|text| text.parse().expect("an expectation")).collect();
         settings
     }
@@ -438,7 +440,7 @@ mod tests {
 
     #[test]
     fn everything_must_be_met() {
-        let both = settings(Some("hello"), &[":80/=x", ":81/=y"]);
+        let both = settings(&["hello"], &[":80/=x", ":81/=y"]);
         let http = |index, outcome| GuestEvent::Http(index, outcome, Instant::now());
         let met = || Outcome::Met { status: 200 };
         let other = || Outcome::Other { status: 500, size: 3, beginning: b"a\x1b!".to_vec() };
@@ -462,17 +464,31 @@ mod tests {
 
     #[test]
     fn a_prompt_counts_when_it_stays() {
-        let (end, _) = follow(&settings(Some("login: $"), &[]), LONG, vec![says("login: ")]);
+        let (end, _) = follow(&settings(&["login: $"], &[]), LONG, vec![says("login: ")]);
         assert_eq!(end, None);
-        let (end, _) = follow(&settings(Some("login: $"), &[]), SHORT, vec![says("login: ")]);
+        let (end, _) = follow(&settings(&["login: $"], &[]), SHORT, vec![says("login: ")]);
         assert_eq!(end, None, "the time is up, and the line stands there");
         let closed = vec![says("the last line"), GuestEvent::ConsoleClosed];
-        assert_eq!(follow(&settings(Some("line$"), &[]), LONG, closed).0, None);
+        assert_eq!(follow(&settings(&["line$"], &[]), LONG, closed).0, None);
+    }
+
+    #[test]
+    fn every_line_must_come() {
+        let both = settings(&["^one$", "two"], &[]);
+        assert_eq!(follow(&both, LONG, vec![says("two\n"), says("one\n")]).0, None);
+        assert_eq!(follow(&settings(&["one", "two"], &[]), LONG, vec![says("one and two\n")]).0, None);
+        let (end, text) = follow(&both, SHORT, vec![says("two\nnone\n")]);
+        assert_eq!(end, Some(End::TimedOut));
+        assert!(
+            text.contains("\nmet after 0.0 s: a line on the console that matches /two/ (two)\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nnot met: a line on the console that matches /^one$/\n"), "{text}");
     }
 
     #[test]
     fn panics_and_ends_are_not_waited_out() {
-        let expected = settings(Some("hello"), &[]);
+        let expected = settings(&["hello"], &[]);
         let panic = vec![says("Kernel panic - not syncing: x\n"), says("---[ end ]---\n")];
         let (end, text) = follow(&expected, LONG, panic);
         assert_eq!(end, Some(End::Dead));
@@ -491,7 +507,7 @@ mod tests {
     fn a_signal_ends_the_wait() {
         let (sender, receiver) = sync_channel(1);
         sender.send(GuestEvent::Signal(15)).expect("there is room");
-        let settings = settings(Some("hello"), &[]);
+        let settings = settings(&["hello"], &[]);
         let result = Watch::new(&settings, Instant::now()).follow(&receiver, Instant::now() + LONG);
         assert!(matches!(result, Err(VmError::Interrupted { signal: 15 })), "{result:?}");
     }
@@ -513,17 +529,17 @@ mod tests {
             touch "$0.1"
             echo "qemu: -netdev user,…: Could not set up host forwarding rule '…'" >&2
             exit 1"#;
-        let report = verify_with(script, settings(Some("hello"), &[])).expect("at the third try");
+        let report = verify_with(script, settings(&["hello"], &[])).expect("at the third try");
         assert_eq!(report.met.len(), 1);
         let script = "echo 'Could not set up host forwarding rule' >&2; exit 1";
-        let error = verify_with(script, settings(Some("hello"), &[])).expect_err("never");
+        let error = verify_with(script, settings(&["hello"], &[])).expect_err("never");
         assert!(matches!(error, VmError::QemuFailed { .. }), "{error}");
         assert!(error.hint().expect("what to do").contains("port"));
     }
 
     #[test]
     fn emulators_that_fail() {
-        let mut expected = settings(Some("hello"), &[]);
+        let mut expected = settings(&["hello"], &[]);
         expected.timeout = Duration::MAX;
         let error =
             verify_with("echo 'no such \u{1b}machine' >&2; exit 2", expected.clone()).expect_err("no guest");
@@ -537,7 +553,7 @@ mod tests {
     #[test]
     fn hints() {
         let failure = |console: &str, end: GuestEnd, http: &[&str]| {
-            let settings = settings(Some("hello"), http);
+            let settings = settings(&["hello"], http);
             let mut watch = Watch::new(&settings, Instant::now());
             watch.take(says(console));
             if console.contains("/wrong") {
@@ -567,7 +583,7 @@ mod tests {
 
     #[test]
     fn ports_differ_and_are_shared() {
-        let settings = settings(None, &[":80/a=", ":81/=", ":80/b="]);
+        let settings = settings(&[], &[":80/a=", ":81/=", ":80/b="]);
         let forwards = free_ports(&settings.expect_http).expect("free ports");
         assert_eq!(forwards.iter().map(|forward| forward.guest).collect::<Vec<_>>(), [80, 81]);
         assert_ne!(forwards[0].host, forwards[1].host);

@@ -182,7 +182,7 @@ impl Image {
     fn verify(&self, expect: &str) -> VerifySettings {
         let mut settings = VerifySettings::new(self.0.path());
         self.configure(&mut settings.guest);
-        settings.expect = Some(console_regex(expect).expect("a pattern"));
+        settings.expect = vec![console_regex(expect).expect("a pattern")];
         settings
     }
 
@@ -366,7 +366,7 @@ fn what_keeps_a_guest_from_starting() {
     });
     assert_eq!(missing.to_string(), "qemu-system-x86_64 is not installed: it is not in /nonexistent");
     assert!(missing.hint().expect("the package").contains("qemu-system-x86 on Debian"));
-    let nothing = error(&|settings| settings.expect = None);
+    let nothing = error(&|settings| settings.expect.clear());
     assert!(matches!(nothing, VmError::NothingExpected) && nothing.is_usage());
     let machine = error(&|settings| settings.guest.machine = Some(Machine::Virt));
     assert!(matches!(machine, VmError::MachineMismatch { .. }) && machine.is_usage());

@@ -17,7 +17,7 @@ fn trace_with(script: &str, prune: &str) -> Result<VerifyReport, VmError> {
     let text = text.replace(r#""files":[]"#, &format!(r#""files":{files},"prune":"{prune}""#));
     fs_err::write(&manifest, text).expect("written");
     let mut settings = VerifySettings::new(directory.path());
-    settings.expect = Some(console_regex("^hello$").expect("a pattern"));
+    settings.expect = vec![console_regex("^hello$").expect("a pattern")];
     settings.guest.accelerator = Accelerator::Tcg;
     settings.guest.qemu = Some(qemu::fake(directory.path(), script));
     settings.trace = true;
