@@ -41,7 +41,13 @@ const PACKAGES: &[(&str, &[&str])] = &[
     // Builds the sample releases; their versions decide what the mirror offers.
     ("erlang-base", &["/usr/lib/erlang/bin/erl"]),
     ("erlang-crypto", &[]),
+    ("erlang-ssl", &[]),
+    ("erlang-mnesia", &[]),
     ("erlang-jiffy", &[]),
+    ("erlang-p1-xml", &[]),
+    ("erlang-p1-yaml", &[]),
+    ("erlang-p1-stringprep", &[]),
+    ("erlang-p1-sqlite3", &[]),
     ("elixir", &["/usr/lib/elixir/bin/elixir"]),
     ("rebar3", &["/usr/bin/rebar3"]),
 ];

@@ -35,6 +35,19 @@ pub(crate) fn tools(names: &[&str]) -> Option<()> {
     Some(())
 }
 
+/// Whether this machine's Erlang has applications: pairs of the Debian package and the beginning of the name of the
+/// application's directory.
+fn erlang_applications(needed: &[(&str, &str)]) -> Option<()> {
+    let entries = fs_err::read_dir("/usr/lib/erlang/lib").into_iter().flatten().flatten();
+    let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    for (package, directory) in needed {
+        if !names.iter().any(|name| name.starts_with(directory)) {
+            return missing(&format!("the Debian package {package}"));
+        }
+    }
+    Some(())
+}
+
 /// The checkout.
 pub(crate) fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -123,6 +136,9 @@ impl Bench {
     /// is mix's default, or without.
     pub(crate) fn mix_project(&self, name: &str, erts: bool) -> Option<PathBuf> {
         tools(&["mix"])?;
+        if name == "web" {
+            erlang_applications(&[("erlang-ssl", "ssl-")])?;
+        }
         let project = self.path(name);
         copy(&checkout().join("fixtures/apps").join(name), &project);
         let mut mix = Command::new("mix");
@@ -132,24 +148,30 @@ impl Bench {
         Some(project)
     }
 
-    /// The Erlang application with a NIF, released by systools alone; the tarball.
-    pub(crate) fn systools_release(&self, erts: bool) -> Option<PathBuf> {
+    /// A sample Erlang application, released by systools alone; the tarball. `needed` is as for
+    /// [`erlang_applications`].
+    pub(crate) fn systools_release(
+        &self,
+        name: &str,
+        needed: &[(&str, &str)],
+        erts: bool,
+    ) -> Option<PathBuf> {
         tools(&["escript"])?;
-        if !Path::new("/usr/lib/erlang/lib").read_dir().is_ok_and(|mut applications| {
-            applications.any(|entry| {
-                entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("jiffy-"))
-            })
-        }) {
-            return missing("the Debian package erlang-jiffy");
-        }
-        let directory = self.path("jiffy_app");
-        let mut escript = Command::new("escript");
-        escript.arg(checkout().join("fixtures/apps/jiffy_app/release.escript")).arg(&directory);
+        erlang_applications(needed)?;
+        Some(self.systools_release_by("escript".as_ref(), name, erts))
+    }
+
+    /// The same, with an `escript` that is not the machine's.
+    pub(crate) fn systools_release_by(&self, escript: &Path, name: &str, erts: bool) -> PathBuf {
+        let applications = checkout().join("fixtures/apps");
+        let directory = self.path(name);
+        let mut escript = Command::new(escript);
+        escript.arg(applications.join("systools.escript")).arg(applications.join(name)).arg(&directory);
         if erts {
             escript.arg("erts");
         }
         succeed(&mut escript);
-        Some(directory.join("jiffy_app.tar.gz"))
+        directory.join(format!("{name}.tar.gz"))
     }
 
     /// The Erlang application that the host's `rebar3` releases: with its ERTS, or without.

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::bench::{Bench, Mirror, full, shared, skip, succeed, text, tools};
 
 /// The flags of `assemble` that take a release and packages and write `output`.
-fn assemble_flags(release: &Path, mirror: &Mirror, output: &Path) -> Vec<OsString> {
+pub(super) fn assemble_flags(release: &Path, mirror: &Mirror, output: &Path) -> Vec<OsString> {
     let mut flags: Vec<OsString> =
         ["assemble", "--initramfs", "--offline", "--release"].map(OsString::from).into();
     flags.push(release.into());
@@ -18,11 +18,11 @@ fn assemble_flags(release: &Path, mirror: &Mirror, output: &Path) -> Vec<OsStrin
     flags
 }
 
-fn boot_tools() -> Option<()> {
+pub(super) fn boot_tools() -> Option<()> {
     tools(&["qemu-system-x86_64"])
 }
 
-fn only_in_full() -> Option<()> {
+pub(super) fn only_in_full() -> Option<()> {
     if full() { Some(()) } else { skip("this boot runs with `cargo xtask test --full`") }
 }
 
@@ -94,7 +94,7 @@ fn a_bare_systools_release_with_a_nif_boots() {
         let bench = Bench::new();
         // With its own ERTS in the short run, with the package's too in the long one.
         for erts in if full() { vec![true, false] } else { vec![true] } {
-            let bench_release = bench.systools_release(erts)?;
+            let bench_release = bench.systools_release("jiffy_app", &[("erlang-jiffy", "jiffy-")], erts)?;
             let output = bench.path("out");
             succeed(&mut bench.leanfs(assemble_flags(&bench_release, &mirror, &output)));
             bench.verify(
