@@ -8,6 +8,7 @@ mod demo;
 mod deny;
 mod fixtures;
 mod mirror;
+mod otp28;
 mod package;
 mod pypi;
 mod run;

@@ -37,7 +37,10 @@ impl Wheel {
         let mut command = Command::new(pip);
         command.args(["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
         // The same file on every machine, whatever its own platform is.
-        command.args(["--only-binary", ":all:", "--platform", "manylinux_2_17_x86_64"]);
+        command.args(["--only-binary", ":all:"]);
+        for platform in ["manylinux_2_17_x86_64", "manylinux_2_28_x86_64"] {
+            command.args(["--platform", platform]);
+        }
         command.arg("--dest").arg(&directory).arg("--requirement").arg(&requirement);
         run::run(&mut command).with_context(|| format!("{} {} from PyPI", self.name, self.version))?;
         let found = file_sha256(&path)?;

@@ -112,8 +112,12 @@ pub(crate) fn missing(tool: &str) -> Result<()> {
 
 fn tests(full: bool, mirror: &Path) -> Result<Counts> {
     let apk = crate::apk_tool::build(mirror)?;
+    let otp28 = crate::otp28::directory();
     let environment = |command: &mut Command| {
         command.env("LEANFS_TEST_MIRROR", mirror).env("LEANFS_APK", &apk);
+        if let Some(otp28) = &otp28 {
+            command.env("LEANFS_TEST_OTP28", otp28);
+        }
         if full {
             command.env("LEANFS_TEST_FULL", "1");
         }

@@ -4,6 +4,7 @@
 //! what is pruned most and compares with what stands here; `LEANFS_TEST_FULL=1` boots the unpruned too and compares
 //! both with each other.
 
+mod otp28_app;
 mod otp_app;
 mod web;
 

@@ -156,22 +156,24 @@ impl Bench {
         needed: &[(&str, &str)],
         erts: bool,
     ) -> Option<PathBuf> {
-        tools(&["escript"])?;
         erlang_applications(needed)?;
-        Some(self.systools_release_by("escript".as_ref(), name, erts))
+        self.systools(name, erts.then_some("erts".as_ref()))
     }
 
-    /// The same, with an `escript` that is not the machine's.
-    pub(crate) fn systools_release_by(&self, escript: &Path, name: &str, erts: bool) -> PathBuf {
+    /// A sample Erlang application with the ERTS and the applications of the OTP that stands in `otp`; compiled and
+    /// released by the machine's own.
+    pub(crate) fn systools_release_with(&self, name: &str, otp: &Path) -> Option<PathBuf> {
+        self.systools(name, Some(otp.as_os_str()))
+    }
+
+    fn systools(&self, name: &str, otp: Option<&OsStr>) -> Option<PathBuf> {
+        tools(&["escript"])?;
         let applications = checkout().join("fixtures/apps");
         let directory = self.path(name);
-        let mut escript = Command::new(escript);
+        let mut escript = Command::new("escript");
         escript.arg(applications.join("systools.escript")).arg(applications.join(name)).arg(&directory);
-        if erts {
-            escript.arg("erts");
-        }
-        succeed(&mut escript);
-        directory.join(format!("{name}.tar.gz"))
+        succeed(escript.args(otp));
+        Some(directory.join(format!("{name}.tar.gz")))
     }
 
     /// The Erlang application that the host's `rebar3` releases: with its ERTS, or without.
@@ -212,7 +214,7 @@ pub(crate) fn text(output: &Output) -> String {
 }
 
 /// Copies a directory without what was built in it.
-fn copy(source: &Path, target: &Path) {
+pub(crate) fn copy(source: &Path, target: &Path) {
     fs_err::create_dir_all(target).expect("a directory");
     for entry in fs_err::read_dir(source).expect("a directory of the checkout") {
         let entry = entry.expect("an entry");
