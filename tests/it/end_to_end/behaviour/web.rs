@@ -72,7 +72,7 @@ const ANSWERS: &[(&str, u16, &str)] = &[
          capitalize=Élan\n\
          graphemes=21 codepoints=26\n\
          nfd=47 nfc=44 nfkc=fi2\n\
-         split=[\"one\", \"two\u{a0}three\"]\n\
+         split=one|two\u{a0}three\n\
          whitespace=[\"one\", \"two\", \"three\"]\n\
          reverse=ae\u{301} like=0.8222\n\
          latin1=<<233>> valid=false\n\
