@@ -76,6 +76,7 @@ fn web_answers_from_inside() {
             ":80/crypto=124f67032fa3ea245defd3644ffc768d1328ba6aaae52c6c86f93a9d01931dce random=16",
             ":80/count=count=1",
             ":80/priv=a note from priv",
+            ":80/port=no shell",
             ":80/protocol=consolidated=true the integer 7",
         ];
         let flags = expected.iter().flat_map(|expected| ["--expect-http", expected]);
