@@ -8,5 +8,5 @@ mod behaviour;
 mod bench;
 mod boots;
 mod promises;
-mod trace;
 mod running;
+mod trace;

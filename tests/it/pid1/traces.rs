@@ -90,7 +90,7 @@ fn trace(machine: &Machine, tree: Tree) -> Result<Trace, VmError> {
     settings.timeout = MOST_WAIT;
     let expected =
         "^arguments: -mode interactive -extra -mode embedded mode: interactive|^arguments: .*mode: embedded$";
-    settings.expect = Some(console_regex(expected).expect("a pattern"));
+    settings.expect = vec![console_regex(expected).expect("a pattern")];
     settings.trace = true;
     let _one = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
     let report = leanfs::vm::verify(&settings, &Silent)?;
