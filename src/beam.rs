@@ -5,16 +5,25 @@
 //! capped, and nothing panics. Text that is put into messages is escaped.
 
 mod boot;
+mod code;
+pub mod container;
+mod encode;
 mod external;
 mod module;
+mod platform;
 mod release_file;
+mod strip;
 mod term;
 mod text;
 
 pub use boot::{BootInstruction, BootScript, LoadedApplication};
+pub use code::{Apply, Code, Function};
+pub use encode::encode;
 pub use external::decode;
-pub use module::{Import, Module, SHELL_FUNCTIONS};
+pub use module::{Export, Import, Module, SHELL_FUNCTIONS, attributes, literal_bytes, literals};
+pub use platform::is_platform_application;
 pub use release_file::{ReleaseFile, StartType};
+pub use strip::{StripOptions, strip};
 pub use term::{Atom, Term};
 pub use text::consult;
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Atom, BeamError, Term, consult, decode};
+use super::{Atom, BeamError, Term, consult, decode, encode};
 
 /// A boot script.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +115,21 @@ impl BootScript {
         Ok(Self { name: name.to_owned(), version: version.to_owned(), instructions })
     }
 
+    /// The term of a `.boot` file.
+    pub fn to_term(&self) -> Term {
+        let id = Term::Tuple(vec![Term::text(&self.name), Term::text(&self.version)]);
+        let instructions = self.instructions.iter().map(BootInstruction::to_term).collect();
+        Term::Tuple(vec![Term::atom("script"), id, Term::List(instructions, None)])
+    }
+
+    /// The bytes of a `.boot` file.
+    ///
+    /// # Errors
+    /// When an argument of a call has no external form: none that was read from a file.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BeamError> {
+        encode(&self.to_term())
+    }
+
     /// Every directory of every `path` instruction, each once, in byte order.
     pub fn paths(&self) -> BTreeSet<&str> {
         let paths = self.instructions.iter().filter_map(|instruction| match instruction {
@@ -203,6 +218,37 @@ impl BootInstruction {
     }
 }
 
+impl BootInstruction {
+    fn to_term(&self) -> Term {
+        let tagged = |tag: &str, argument: Term| Term::Tuple(vec![Term::atom(tag), argument]);
+        let atoms = |names: &[Atom]| {
+            Term::List(names.iter().map(|name| Term::Atom(Atom::clone(name))).collect(), None)
+        };
+        let call = |module: &Atom, function: &Atom, arguments: &Term| {
+            Term::Tuple(vec![
+                Term::Atom(Atom::clone(module)),
+                Term::Atom(Atom::clone(function)),
+                arguments.clone(),
+            ])
+        };
+        match self {
+            Self::PreLoaded(modules) => tagged("preLoaded", atoms(modules)),
+            Self::Progress(point) => tagged("progress", point.clone()),
+            Self::Path(paths) => {
+                tagged("path", Term::List(paths.iter().map(|path| Term::text(path)).collect(), None))
+            }
+            Self::PrimLoad(modules) => tagged("primLoad", atoms(modules)),
+            Self::KernelLoadCompleted => Term::Tuple(vec![Term::atom("kernel_load_completed")]),
+            Self::KernelProcess { name, module, function, arguments } => Term::Tuple(vec![
+                Term::atom("kernelProcess"),
+                Term::Atom(Atom::clone(name)),
+                call(module, function, arguments),
+            ]),
+            Self::Apply { module, function, arguments } => tagged("apply", call(module, function, arguments)),
+        }
+    }
+}
+
 fn call_of(term: &Term) -> Option<(Atom, Atom, Term)> {
     let [module, function, arguments] = term.as_tuple()? else { return None };
     Some((module.as_atom()?.into(), function.as_atom()?.into(), arguments.clone()))
@@ -241,6 +287,12 @@ mod tests {
         assert_eq!((applications[0].name, applications[0].version), ("kernel", "10.2"));
         assert_eq!(applications[0].modules(), ["error_handler"]);
         assert_eq!((applications[1].name, applications[1].modules()), ("stdlib", vec![]));
+    }
+
+    #[test]
+    fn a_script_that_is_written_is_the_same() {
+        let script = BootScript::parse_text(SCRIPT.as_bytes()).expect("a script");
+        assert_eq!(BootScript::parse(&script.to_bytes().expect("plain terms")).expect("a script"), script);
     }
 
     #[test]

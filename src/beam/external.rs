@@ -61,22 +61,11 @@ pub fn decode(bytes: &[u8]) -> Result<Term, BeamError> {
             if size > MOST_BYTES {
                 return Err(BeamError::TooLarge { what: "the unpacked term", limit: MOST_BYTES });
             }
-            let mut unpacked = Vec::new();
-            let result = ZlibDecoder::new(compressed).take(size as u64 + 1).read_to_end(&mut unpacked);
-            if let Err(error) = result {
-                return Err(BeamError::Binary {
-                    offset: 6,
-                    expected: "a zlib stream",
-                    found: error.to_string(),
-                });
-            }
-            if unpacked.len() != size {
-                return Err(BeamError::Binary {
-                    offset: 2,
-                    expected: "the size of the unpacked term",
-                    found: format!("{size} where it has {} bytes or more", unpacked.len()),
-                });
-            }
+            let unpacked = inflate(compressed, size).map_err(|found| BeamError::Binary {
+                offset: 6,
+                expected: "a zlib stream of the size that is announced",
+                found,
+            })?;
             whole(&unpacked, 0)
         }
         [VERSION, ..] => whole(bytes, 1),
@@ -85,6 +74,16 @@ pub fn decode(bytes: &[u8]) -> Result<Term, BeamError> {
             expected: "the version byte 131 of an external term",
             found: found(bytes.first()),
         }),
+    }
+}
+
+/// Unpacks a zlib stream of `size` bytes; the error says what is there instead.
+pub(super) fn inflate(compressed: &[u8], size: usize) -> Result<Vec<u8>, String> {
+    let mut unpacked = Vec::new();
+    match ZlibDecoder::new(compressed).take(size as u64 + 1).read_to_end(&mut unpacked) {
+        Err(error) => Err(error.to_string()),
+        Ok(length) if length != size => Err(format!("{length} bytes or more where {size} are announced")),
+        Ok(_) => Ok(unpacked),
     }
 }
 
@@ -224,10 +223,15 @@ impl<'a> Decoder<'a> {
                 self.take(1)?;
                 Term::Binary(self.take(length)?.to_vec())
             }
-            EXPORT => {
-                self.sequence(3)?;
-                Term::Opaque("Fun")
-            }
+            EXPORT => match self.sequence(3)?.as_slice() {
+                [Term::Atom(module), Term::Atom(function), Term::Integer(arity @ 0..=255)] => {
+                    Term::Export { module: module.clone(), function: function.clone(), arity: *arity as u32 }
+                }
+                _ => {
+                    self.offset = start;
+                    return self.fail("a module, a function and an arity", "other terms".to_owned());
+                }
+            },
             NEW_FUN => {
                 // The size counts itself.
                 let size = self.number(4)?;
@@ -355,7 +359,7 @@ mod tests {
             (&[131, 82, 0], "the tag of a term"),
             (&[130, 106], "the version byte 131 of an external term"),
             (&[131, 119, 1, 255], "UTF-8"),
-            (&[131, 80, 0, 0, 0, 9, 1, 2, 3], "a zlib stream"),
+            (&[131, 80, 0, 0, 0, 9, 1, 2, 3], "a zlib stream of the size that is announced"),
         ] {
             match decode(bytes) {
                 Err(BeamError::Binary { expected: wanted, .. }) => assert_eq!(wanted, expected),

@@ -1,16 +1,11 @@
-//! Compiled modules: the atoms and the imports of a `.beam` file.
-//! Specification: `lib/stdlib/src/beam_lib.erl` and `erts/emulator/beam/beam_file.c` of Erlang/OTP.
-//!
-//! A file is an IFF form: `FOR1`, a length, `BEAM`, then chunks of a name, a length and data that is padded to
-//! four bytes. All numbers are big-endian. The whole may be compressed with gzip.
+//! Compiled modules: the tables of a `.beam` file that its code refers to.
+//! Specification: `lib/compiler/src/beam_asm.erl` and `erts/emulator/beam/beam_file.c` of Erlang/OTP.
 
-use std::borrow::Cow;
-use std::io::Read;
+use super::container::{Container, Cursor};
+use super::{Atom, BeamError, Term, decode};
 
-use super::{Atom, BeamError};
-
-/// The most that a compressed module may unpack to: the largest modules of OTP have about 2 MB.
-const MOST_BYTES: usize = 64 << 20;
+/// The most that the literals of a module may unpack to.
+const MOST_LITERAL_BYTES: usize = 64 << 20;
 
 /// What a module says about itself, without its code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +14,10 @@ pub struct Module {
     pub name: Atom,
     /// The functions of other modules that it calls by name.
     pub imports: Vec<Import>,
+    /// The functions that others may call, each with the label of its code.
+    pub exports: Vec<Export>,
+    /// All atoms of its code and its tables.
+    pub(super) atoms: Vec<Atom>,
 }
 
 /// A function that a module calls.
@@ -32,6 +31,17 @@ pub struct Import {
     pub arity: u32,
 }
 
+/// A function that a module lets others call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// The function.
+    pub function: Atom,
+    /// How many arguments it takes.
+    pub arity: u32,
+    /// The label of its code.
+    pub label: u32,
+}
+
 /// Functions that run `/bin/sh`. `erlang:open_port/2` with `{spawn, …}` does too, but what it is called with
 /// can't be seen from the imports.
 pub const SHELL_FUNCTIONS: [(&str, &str, u32); 4] =
@@ -43,29 +53,37 @@ impl Module {
     /// # Errors
     /// What is no BEAM file, truncated, or contradicts itself.
     pub fn parse(bytes: &[u8]) -> Result<Self, BeamError> {
-        let bytes = unpack(bytes)?;
-        let chunks = Chunks { bytes: &bytes };
-        let atoms = match chunks.find(b"AtU8")? {
-            Some(chunk) => chunk.atoms(true)?,
-            None => match chunks.find(b"Atom")? {
-                Some(chunk) => chunk.atoms(false)?,
-                None => {
-                    return Err(BeamError::Binary {
-                        offset: 12,
-                        expected: "a chunk AtU8",
-                        found: "none".to_owned(),
-                    });
-                }
-            },
+        Self::of(&Container::parse(bytes)?)
+    }
+
+    /// Reads a `.beam` file that was taken apart.
+    ///
+    /// # Errors
+    /// What contradicts itself.
+    pub fn of(container: &Container<'_>) -> Result<Self, BeamError> {
+        let atoms = match (container.cursor(b"AtU8"), container.cursor(b"Atom")) {
+            (Some(chunk), _) => chunk.atoms(true)?,
+            (None, Some(chunk)) => chunk.atoms(false)?,
+            (None, None) => {
+                return Err(BeamError::Binary {
+                    offset: 12,
+                    expected: "a chunk AtU8",
+                    found: "none".to_owned(),
+                });
+            }
         };
         let Some(name) = atoms.first() else {
             return Err(BeamError::Binary { offset: 12, expected: "atoms", found: "none".to_owned() });
         };
-        let imports = match chunks.find(b"ImpT")? {
+        let imports = match container.cursor(b"ImpT") {
             Some(chunk) => chunk.imports(&atoms)?,
             None => Vec::new(),
         };
-        Ok(Self { name: Atom::clone(name), imports })
+        let exports = match container.cursor(b"ExpT") {
+            Some(chunk) => chunk.exports(&atoms)?,
+            None => Vec::new(),
+        };
+        Ok(Self { name: Atom::clone(name), imports, exports, atoms })
     }
 
     /// The first function that it calls and that runs a shell, of [`SHELL_FUNCTIONS`].
@@ -79,93 +97,70 @@ impl Module {
 /// `module:function/arity`, escaped.
 impl std::fmt::Display for Import {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let atom = |name: &Atom| super::Term::Atom(Atom::clone(name));
+        let atom = |name: &Atom| Term::Atom(Atom::clone(name));
         write!(f, "{}:{}/{}", atom(&self.module), atom(&self.function), self.arity)
     }
 }
 
-fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, BeamError> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Cow::Borrowed(bytes));
-    }
-    let mut unpacked = Vec::new();
-    let reader = flate2::read::MultiGzDecoder::new(bytes);
-    match reader.take(MOST_BYTES as u64 + 1).read_to_end(&mut unpacked) {
-        Ok(length) if length > MOST_BYTES => {
-            Err(BeamError::TooLarge { what: "the unpacked module", limit: MOST_BYTES })
-        }
-        Ok(_) => Ok(Cow::Owned(unpacked)),
-        Err(error) => {
-            Err(BeamError::Binary { offset: 0, expected: "a gzip stream", found: error.to_string() })
-        }
-    }
+/// The attributes of a module (`-behaviour(gen_server)` …): a list of pairs of a name and a list of values.
+///
+/// # Errors
+/// When the chunk `Attr` is no term.
+pub fn attributes(container: &Container<'_>) -> Result<Option<Term>, BeamError> {
+    container.chunk(b"Attr").map(decode).transpose()
 }
 
-struct Chunks<'a> {
-    bytes: &'a [u8],
+/// The bytes of the chunk `LitT` without its compression: a count, and for each literal its length and an external
+/// term. Up to OTP 27 they are compressed with zlib; from OTP 28 on the size in front is 0 and they are not.
+///
+/// # Errors
+/// When they don't unpack to the size that the chunk announces.
+pub fn literal_bytes(container: &Container<'_>) -> Result<Option<Vec<u8>>, BeamError> {
+    let Some(mut cursor) = container.cursor(b"LitT") else { return Ok(None) };
+    let size = cursor.u32()? as usize;
+    if size == 0 {
+        return Ok(Some(cursor.take(cursor.left())?.to_vec()));
+    }
+    if size > MOST_LITERAL_BYTES {
+        return Err(BeamError::TooLarge { what: "the literals", limit: MOST_LITERAL_BYTES });
+    }
+    let start = cursor.offset;
+    let compressed = cursor.take(cursor.left())?;
+    let unpacked = super::external::inflate(compressed, size).map_err(|found| BeamError::Binary {
+        offset: start,
+        expected: "literals, compressed with zlib, of the size that is announced",
+        found,
+    })?;
+    Ok(Some(unpacked))
 }
 
-impl<'a> Chunks<'a> {
-    fn find(&self, wanted: &[u8; 4]) -> Result<Option<Cursor<'a>>, BeamError> {
-        let mut cursor = Cursor { bytes: self.bytes, offset: 0 };
-        cursor.magic(b"FOR1", "the magic FOR1 of a BEAM file")?;
+/// The literals of a module, in the order in which its code numbers them.
+///
+/// # Errors
+/// When the chunk `LitT` is damaged.
+pub fn literals(container: &Container<'_>) -> Result<Vec<Term>, BeamError> {
+    let Some(bytes) = literal_bytes(container)? else { return Ok(Vec::new()) };
+    let mut cursor = Cursor { bytes: &bytes, offset: 0 };
+    let count = cursor.u32()? as usize;
+    if count > cursor.left() / 5 {
+        let found = format!("{} bytes for {count} literals", cursor.left());
+        return cursor.fail("as many literals as announced", found);
+    }
+    let mut literals = Vec::with_capacity(count);
+    for _ in 0..count {
         let length = cursor.u32()? as usize;
-        if length > self.bytes.len() - 8 {
-            return cursor.fail("the whole form", format!("{} of {length} bytes", self.bytes.len() - 8));
-        }
-        cursor.bytes = &self.bytes[..8 + length];
-        cursor.magic(b"BEAM", "the form BEAM")?;
-        while cursor.offset < cursor.bytes.len() {
-            let name = cursor.take(4)?;
-            let length = cursor.u32()? as usize;
-            let start = cursor.offset;
-            cursor.take(length)?;
-            if name == wanted {
-                return Ok(Some(Cursor { bytes: &self.bytes[..start + length], offset: start }));
-            }
-            // The padding of the last chunk may be missing.
-            cursor.offset = (start + length.next_multiple_of(4)).min(cursor.bytes.len());
-        }
-        Ok(None)
+        literals.push(decode(cursor.take(length)?)?);
     }
+    Ok(literals)
 }
 
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    offset: usize,
+/// A function that is made into a value with variables of its surroundings (`fun() -> X end`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lambda {
+    pub(super) label: u32,
 }
 
-impl<'a> Cursor<'a> {
-    fn fail<T>(&self, expected: &'static str, found: String) -> Result<T, BeamError> {
-        Err(BeamError::Binary { offset: self.offset, expected, found })
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], BeamError> {
-        match self.bytes[self.offset..].get(..length) {
-            Some(taken) => {
-                self.offset += length;
-                Ok(taken)
-            }
-            None => {
-                let left = self.bytes.len() - self.offset;
-                self.fail("more bytes", format!("the end after {left} of {length}"))
-            }
-        }
-    }
-
-    fn magic(&mut self, magic: &[u8; 4], expected: &'static str) -> Result<(), BeamError> {
-        let there = &self.bytes[self.offset..self.bytes.len().min(self.offset + 4)];
-        if there != magic {
-            return self.fail(expected, format!("`{}`", there.escape_ascii()));
-        }
-        self.take(4).map(drop)
-    }
-
-    fn u32(&mut self) -> Result<u32, BeamError> {
-        let bytes = self.take(4)?;
-        Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-    }
-
+impl Cursor<'_> {
     /// A length in the compact form of instructions (`beam_asm:encode/2` with tag `u`, which is 0): values
     /// below 16 in the upper four bits, below 2,048 in eleven bits over two bytes. Longer forms exist, but an
     /// atom has at most 255 characters, which are at most 1,020 bytes.
@@ -241,28 +236,52 @@ impl<'a> Cursor<'a> {
             }
         }
     }
+
+    /// A count, and for each export the number of its atom, its arity and its label.
+    fn exports(mut self, atoms: &[Atom]) -> Result<Vec<Export>, BeamError> {
+        let count = self.u32()? as usize;
+        if count > self.left() / 12 {
+            let found = format!("{} bytes for {count} exports", self.left());
+            return self.fail("as many exports as announced", found);
+        }
+        let mut exports = Vec::with_capacity(count);
+        for _ in 0..count {
+            exports.push(Export { function: self.atom(atoms)?, arity: self.u32()?, label: self.u32()? });
+        }
+        Ok(exports)
+    }
+
+    /// A count, and for each lambda the number of its atom, arity, label, index, number of free variables and a
+    /// hash.
+    pub(super) fn lambdas(mut self) -> Result<Vec<Lambda>, BeamError> {
+        let count = self.u32()? as usize;
+        if count > self.left() / 24 {
+            let found = format!("{} bytes for {count} lambdas", self.left());
+            return self.fail("as many lambdas as announced", found);
+        }
+        let mut lambdas = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (_atom, _arity, label) = (self.u32()?, self.u32()?, self.u32()?);
+            self.take(12)?;
+            lambdas.push(Lambda { label });
+        }
+        Ok(lambdas)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::io::Write;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::beam::container::write;
 
     fn beam(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
-        let mut body = b"BEAM".to_vec();
-        for (name, data) in chunks {
-            body.extend_from_slice(*name);
-            body.extend_from_slice(&(data.len() as u32).to_be_bytes());
-            body.extend_from_slice(data);
-            body.resize(body.len().next_multiple_of(4), 0);
-        }
-        let mut file = b"FOR1".to_vec();
-        file.extend_from_slice(&(body.len() as u32).to_be_bytes());
-        file.extend_from_slice(&body);
-        file
+        let chunks: Vec<_> = chunks.iter().map(|(name, data)| (**name, Cow::from(data))).collect();
+        write(&chunks)
     }
 
     fn atoms(names: &[&str], long: bool) -> Vec<u8> {

@@ -35,7 +35,16 @@ pub enum Term {
     Tuple(Vec<Term>),
     /// A map, in the order in which it was written.
     Map(Vec<(Term, Term)>),
-    /// What has no text form: a pid, a port, a reference or a fun.
+    /// An external fun: `fun module:function/arity`.
+    Export {
+        /// The module.
+        module: Atom,
+        /// The function.
+        function: Atom,
+        /// How many arguments it takes.
+        arity: u32,
+    },
+    /// What has no text form: a pid, a port, a reference or a fun with its surroundings.
     Opaque(&'static str),
 }
 
@@ -183,6 +192,13 @@ impl fmt::Display for Term {
                 f.write_str("#{")?;
                 write_separated(f, pairs, |f, (key, value)| write!(f, "{key} => {value}"))?;
                 f.write_str("}")
+            }
+            Self::Export { module, function, arity } => {
+                f.write_str("fun ")?;
+                write_atom(f, module)?;
+                f.write_str(":")?;
+                write_atom(f, function)?;
+                write!(f, "/{arity}")
             }
             Self::Opaque(what) => write!(f, "#{what}"),
         }

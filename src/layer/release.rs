@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::archive::ArchiveError;
-use crate::beam::{BeamError, BootScript, Module, ReleaseFile, StartType};
+use crate::beam::{BeamError, BootScript, Module, ReleaseFile, StartType, is_platform_application};
 use crate::tree::{NodeKind, Tree, TreePath};
 
 /// Where the release stands in an image, without a leading slash.
@@ -315,53 +315,9 @@ impl Release {
 /// Whether a path stands in an application of Elixir or OTP: they have functions that would run a shell if the
 /// release asked for it (`os:cmd/1` is called by `System.shell`, `Mix`, `inet_db` …).
 fn is_of_platform(path: &TreePath) -> bool {
-    const PLATFORM: [&[u8]; 42] = [
-        b"asn1",
-        b"common_test",
-        b"compiler",
-        b"crypto",
-        b"debugger",
-        b"dialyzer",
-        b"diameter",
-        b"edoc",
-        b"eex",
-        b"eldap",
-        b"elixir",
-        b"erl_interface",
-        b"erts",
-        b"et",
-        b"eunit",
-        b"ex_unit",
-        b"ftp",
-        b"iex",
-        b"inets",
-        b"jinterface",
-        b"kernel",
-        b"logger",
-        b"megaco",
-        b"mix",
-        b"mnesia",
-        b"observer",
-        b"odbc",
-        b"os_mon",
-        b"parsetools",
-        b"public_key",
-        b"reltool",
-        b"runtime_tools",
-        b"sasl",
-        b"snmp",
-        b"ssh",
-        b"ssl",
-        b"stdlib",
-        b"syntax_tools",
-        b"tftp",
-        b"tools",
-        b"wx",
-        b"xmerl",
-    ];
     let Some(directory) = path.components().nth(1) else { return false };
     let name = directory.rsplitn(2, |&byte| byte == b'-').last().unwrap_or(directory);
-    PLATFORM.contains(&name)
+    std::str::from_utf8(name).is_ok_and(is_platform_application)
 }
 
 /// The emulator that stands in the release.
