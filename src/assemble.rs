@@ -8,7 +8,7 @@ mod packages;
 mod tree;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ pub use error::{AssembleError, FailureKind};
 
 use self::kernel::ImageKernel;
 use self::packages::{Packages, UsedPackage};
-use self::tree::Draft;
+use self::tree::{Draft, Inputs};
 use self::world::World;
 use crate::elf::Libc;
 use crate::fetch::{FetchSettings, Fetcher, load_keys};
@@ -29,9 +29,10 @@ use crate::layer::overlay;
 use crate::layer::release::{self, Release};
 use crate::layer::script::PackageScript;
 use crate::layer::sysroot;
-use crate::prune::{Reason, Removal};
+use crate::prune::{self, Reason, Removal, RewriteInput};
 use crate::recipe::{ImageFormat, ImageSpec, Recipe};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
+use crate::report::trace::Trace;
 use crate::report::{Event, Reporter, Stage, limit};
 use crate::tree::{Content, Tree, TreePath, ValidTree};
 
@@ -168,13 +169,23 @@ impl<'a> Assembly<'a> {
         let otp = self.otp_choice(&release)?;
 
         self.reporter.report(Event::Stage { stage: Stage::Resolve });
+        let traced = self.traced()?;
         let packages = Packages::new(self);
         let mut world = World::new(self, &release, &otp, &packages)?;
         let kernel = kernel::select(self, &packages)?;
         loop {
             let shell = world.shell.is_some();
             let selection = packages.select(&world.wanted, shell)?;
-            let draft = self.draft(&release, &otp, &selection, kernel.as_ref(), laid_over.as_ref())?;
+            let inputs = Inputs {
+                release: &release,
+                choice: &otp,
+                selection: &selection,
+                kernel: kernel.as_ref(),
+                laid_over: laid_over.as_ref(),
+                shell,
+                traced: &traced,
+            };
+            let draft = self.draft(&inputs)?;
             if world.widen(&draft, &packages)? {
                 continue;
             }
@@ -184,8 +195,25 @@ impl<'a> Assembly<'a> {
             if let Some(reason) = &world.shell {
                 self.notes.note(format!("a shell (busybox) is in the image: {reason}"));
             }
-            let Draft { mut tree, removals, scripts, closure, .. } = draft;
+            let Draft { mut tree, pruned, scripts, closure, boot_path, otp_root, .. } = draft;
             let libraries = self.libraries_from_sysroot(&mut tree, closure)?;
+            let rewritten = prune::rewrite(
+                &mut tree,
+                &RewriteInput {
+                    level: recipe.prune.level,
+                    strip_lines: recipe.prune.strip_lines,
+                    kept_modules: pruned.kept_modules.as_ref(),
+                    boot: &release.boot,
+                    boot_path: &boot_path,
+                    otp_root: &otp_root,
+                    release_root: &tree::constant_path(release::ROOT),
+                    jobs: recipe.jobs,
+                    spool_directory: &self.spool_directory,
+                },
+            )?;
+            for (path, reason) in rewritten.left {
+                self.notes.note(format!("{path} keeps its symbols: {reason}"));
+            }
             for note in scripts.notes {
                 self.notes.note(note);
             }
@@ -203,13 +231,26 @@ impl<'a> Assembly<'a> {
                 packages: selection.packages,
                 left_out: selection.left_out,
                 unknown_scripts: scripts.unknown,
-                removals,
+                removals: pruned.removals,
                 libraries,
-                reasons: BTreeMap::new(),
-                sizes_before: BTreeMap::new(),
-                unfollowed: Vec::new(),
+                reasons: pruned.reasons,
+                sizes_before: rewritten.sizes_before,
+                unfollowed: pruned.unfollowed,
             });
         }
+    }
+
+    /// The modules that traces saw.
+    fn traced(&self) -> Result<BTreeSet<String>, AssembleError> {
+        let mut modules = BTreeSet::new();
+        for path in &self.recipe.prune.traces {
+            let text = fs_err::read_to_string(path)
+                .map_err(|source| AssembleError::ReadTrace { path: path.clone(), source })?;
+            let trace =
+                Trace::parse(&text).map_err(|source| AssembleError::Trace { path: path.clone(), source })?;
+            modules.extend(trace.modules);
+        }
+        Ok(modules)
     }
 
     /// Adds what programs of glibc lack from the sysroot, and checks that nothing is missing any more.

@@ -1,11 +1,26 @@
 //! What leaves a tree, each with its reason.
 //!
+//! [`prune`] takes out what the level says; what stays is then made smaller by [`rewrite`], file by file.
+//!
 //! Invariant: nothing leaves a tree but through this room, and every removal becomes a [`Removal`] that the
 //! manifest shows.
 
-use std::collections::BTreeSet;
+mod knowledge;
+mod libraries;
+mod modules;
+mod programs;
+mod reach;
+mod rewrite;
 
-use crate::recipe::PruneLevel;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+pub use libraries::unused_libraries;
+pub use rewrite::{RewriteInput, Rewritten, rewrite};
+
+use crate::beam::{Atom, BeamError, BootScript};
+use crate::recipe::{Pattern, PruneLevel};
+use crate::report::manifest::UnfollowedCall;
 use crate::tree::{Node, NodeKind, Tree, TreePath};
 
 /// Something that was taken out of a tree.
@@ -40,6 +55,16 @@ pub enum Rule {
     Development,
     /// Erlang's port mapper, where distribution is off.
     PortMapper,
+    /// A program or a script of Erlang, Elixir or the release that nobody starts.
+    Program,
+    /// A module that nothing reaches.
+    Module,
+    /// A module that another of the same name stands in front of.
+    Shadowed,
+    /// A shared library that nothing loads.
+    Library,
+    /// The database of installed packages.
+    PackageDatabase,
 }
 
 impl Rule {
@@ -49,11 +74,16 @@ impl Rule {
             Self::OtpApplication => "otp-application",
             Self::Development => "development",
             Self::PortMapper => "port-mapper",
+            Self::Program => "program",
+            Self::Module => "module",
+            Self::Shadowed => "shadowed",
+            Self::Library => "library",
+            Self::PackageDatabase => "package-database",
         }
     }
 }
 
-/// Where things stand that the rules must know.
+/// What must be known of the image to prune it.
 #[derive(Debug, Clone)]
 pub struct PruneInput<'a> {
     /// How much goes.
@@ -62,34 +92,126 @@ pub struct PruneInput<'a> {
     pub otp_root: &'a TreePath,
     /// The root of the release.
     pub release_root: &'a TreePath,
+    /// Where the files of the release's version are: `releases/VERSION` in the release.
+    pub version_directory: &'a TreePath,
     /// The applications of the release's `.rel` file.
     pub applications: &'a BTreeSet<String>,
     /// Whether Erlang's distribution is on, which needs `epmd`.
     pub distribution: bool,
+    /// The boot script that the release is started with.
+    pub boot: &'a BootScript,
+    /// Where that stands.
+    pub boot_path: &'a TreePath,
+    /// What the emulator is started with, `argv[0]` first.
+    pub arguments: &'a [Vec<u8>],
+    /// The programs that are started, beside what shells start.
+    pub programs: &'a BTreeSet<TreePath>,
+    /// Whether there is a shell, which may start any program.
+    pub shell: bool,
+    /// Modules and applications that stay.
+    pub keep: &'a [Pattern],
+    /// Modules that a trace saw.
+    pub traced: &'a BTreeSet<String>,
+    /// Whether the database of installed packages stays.
+    pub keep_package_db: bool,
+}
+
+/// What pruning did.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// What went, in path order.
+    pub removals: Vec<Removal>,
+    /// Why what stayed did, as far as pruning looked at it.
+    pub reasons: BTreeMap<TreePath, Reason>,
+    /// Calls that could not be followed.
+    pub unfollowed: Vec<UnfollowedCall>,
+    /// The modules that stay, if modules were looked at.
+    pub kept_modules: Option<BTreeSet<Atom>>,
+}
+
+/// What keeps a tree from being pruned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PruneError {
+    /// A file can't be read, or what was made of it can't be kept.
+    #[error("{path} can't be read")]
+    Io {
+        /// The file in the image.
+        path: TreePath,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// A module, an application's specification or a boot script that can't be understood.
+    #[error("{path} can't be understood")]
+    Beam {
+        /// The file in the image.
+        path: TreePath,
+        /// What is wrong.
+        source: BeamError,
+    },
+    /// An ELF file that can't be understood.
+    #[error("{path} can't be understood")]
+    Elf {
+        /// The file in the image.
+        path: TreePath,
+        /// What is wrong.
+        source: crate::elf::ElfError,
+    },
+}
+
+impl PruneError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { .. } => None,
+            Self::Beam { .. } | Self::Elf { .. } => Some(
+                "The file may be damaged: build the release again. With `--prune apps` it is left as it is."
+                    .into(),
+            ),
+        }
+    }
 }
 
 /// Takes out what `input.level` says.
-pub fn prune(tree: &mut Tree, input: &PruneInput<'_>) -> Vec<Removal> {
+///
+/// # Errors
+/// At the level of modules, when one can't be read or understood.
+pub fn prune(tree: &mut Tree, input: &PruneInput<'_>) -> Result<Pruned, PruneError> {
+    let mut pruned = Pruned::default();
     if input.level == PruneLevel::None {
-        return Vec::new();
+        return Ok(pruned);
     }
     let doomed: Vec<(TreePath, Rule, String)> = tree
         .iter()
         .filter_map(|(path, node)| {
             let (rule, reason) = unused_application(path, input)
                 .or_else(|| port_mapper(path, input))
-                .or_else(|| development(path, node, input))?;
+                .or_else(|| development(path, node, input))
+                .or_else(|| programs::unused(path, node, input))
+                .or_else(|| package_database(path, input))?;
             Some((path.clone(), rule, reason))
         })
         .collect();
+    pruned.removals = remove(tree, doomed);
+    if input.level >= PruneLevel::Modules {
+        let outcome = modules::prune(tree, input)?;
+        pruned.removals.extend(remove(tree, outcome.doomed));
+        pruned.reasons = outcome.reasons;
+        pruned.unfollowed = outcome.unfollowed;
+        pruned.kept_modules = Some(outcome.kept);
+    }
+    pruned.removals.extend(empty_directories(tree, input));
+    pruned.removals.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(pruned)
+}
+
+/// Takes nodes out; those whose content another name needs stay.
+fn remove(tree: &mut Tree, doomed: Vec<(TreePath, Rule, String)>) -> Vec<Removal> {
+    let paths: BTreeSet<&TreePath> = doomed.iter().map(|(path, ..)| path).collect();
     let kept_targets: BTreeSet<TreePath> = tree
         .iter()
         .filter_map(|(path, node)| match &node.kind {
-            NodeKind::Hardlink(target)
-                if doomed.binary_search_by(|(doomed, ..)| doomed.cmp(path)).is_err() =>
-            {
-                Some(target.clone())
-            }
+            NodeKind::Hardlink(target) if !paths.contains(path) => Some(target.clone()),
             _ => None,
         })
         .collect();
@@ -104,6 +226,35 @@ pub fn prune(tree: &mut Tree, input: &PruneInput<'_>) -> Vec<Removal> {
         }
     }
     removals
+}
+
+/// Directories of OTP and the release that pruning emptied. Those that were empty before stay, and so do the
+/// applications' own: `code:lib_dir` answers with them.
+fn empty_directories(tree: &mut Tree, input: &PruneInput<'_>) -> Vec<Removal> {
+    let mut doomed = Vec::new();
+    let mut filled: BTreeSet<TreePath> = BTreeSet::new();
+    for (path, node) in tree.iter().rev() {
+        let inside = [input.otp_root, input.release_root].iter().any(|root| path.is_below(root));
+        let is_application = [input.otp_root, input.release_root]
+            .iter()
+            .filter_map(|root| application_of(path, root))
+            .any(|(_, rest)| rest.is_empty() || rest == b"ebin");
+        if matches!(node.kind, NodeKind::Directory) && inside && !is_application && !filled.contains(path) {
+            doomed.push((path.clone(), Rule::Development, "nothing is left in it".to_owned()));
+        } else {
+            filled.extend(path.parent());
+        }
+    }
+    remove(tree, doomed)
+}
+
+fn package_database(path: &TreePath, input: &PruneInput<'_>) -> Option<(Rule, String)> {
+    let bytes = path.as_bytes();
+    let is_database = [&b"lib/apk"[..], b"usr/lib/apk", b"var/cache/apk"]
+        .iter()
+        .any(|directory| is_at_or_below(bytes, directory));
+    (is_database && !input.keep_package_db)
+        .then(|| (Rule::PackageDatabase, "no package is installed or removed in a running image".to_owned()))
 }
 
 /// `OTP/lib/APP-VERSION/…` for an application that the release doesn't list.
@@ -162,11 +313,24 @@ fn development(path: &TreePath, node: &Node, input: &PruneInput<'_>) -> Option<(
     let outside = !path.is_below(input.release_root);
     let bytes = path.as_bytes();
     if outside
-        && [&b"usr/share/man"[..], b"usr/share/doc", b"usr/share/info"].iter().any(|directory| {
-            bytes.starts_with(directory) && bytes.get(directory.len()).is_none_or(|&next| next == b'/')
-        })
+        && [&b"usr/share/man"[..], b"usr/share/doc", b"usr/share/info"]
+            .iter()
+            .any(|directory| is_at_or_below(bytes, directory))
     {
         return because("documentation");
+    }
+    if outside
+        && [&b"usr/share/locale"[..], b"usr/share/i18n"]
+            .iter()
+            .any(|directory| is_at_or_below(bytes, directory))
+    {
+        return because("translations");
+    }
+    let terminals: [&[u8]; 3] = [b"etc/terminfo", b"usr/share/terminfo", b"usr/lib/terminfo"];
+    // Without a shell on the console nothing asks what a terminal can do.
+    if outside && !input.shell && !has_console(input) && terminals.iter().any(|at| is_at_or_below(bytes, at))
+    {
+        return because("the description of a terminal");
     }
     if outside && (bytes == b"usr/include" || bytes.starts_with(b"usr/include/")) {
         return because("headers");
@@ -178,6 +342,15 @@ fn development(path: &TreePath, node: &Node, input: &PruneInput<'_>) -> Option<(
         return because("a static library");
     }
     None
+}
+
+fn is_at_or_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.first().is_none_or(|&next| next == b'/'))
+}
+
+/// Whether the emulator talks to a person on the console.
+fn has_console(input: &PruneInput<'_>) -> bool {
+    !input.arguments.iter().any(|argument| argument == b"-noshell" || argument == b"-noinput")
 }
 
 /// For `ROOT/lib/NAME-VERSION[/REST]`: the name and the rest.
@@ -212,17 +385,28 @@ mod tests {
     }
 
     fn run(tree: &mut Tree, level: PruneLevel, otp: &str) -> Vec<Removal> {
-        let applications = ["kernel", "stdlib"].map(str::to_owned).into();
+        let script = "{script,{\"x\",\"1\"},[]}.";
         prune(
             tree,
             &PruneInput {
                 level,
                 otp_root: &otp.parse().expect("good"),
                 release_root: &"app".parse().expect("good"),
-                applications: &applications,
+                version_directory: &"app/releases/1".parse().expect("good"),
+                applications: &["kernel", "stdlib"].map(str::to_owned).into(),
                 distribution: false,
+                boot: &BootScript::parse_text(script.as_bytes()).expect("a script"),
+                boot_path: &"app/releases/1/start.boot".parse().expect("good"),
+                arguments: &["beam.smp", "--", "-noshell"].map(|word| word.as_bytes().to_vec()),
+                programs: &[format!("{otp}/erts-15.2/bin/beam.smp").parse().expect("good")].into(),
+                shell: false,
+                keep: &[],
+                traced: &BTreeSet::new(),
+                keep_package_db: false,
             },
         )
+        .expect("nothing is read at this level")
+        .removals
     }
 
     const PATHS: [&str; 13] = [

@@ -9,7 +9,9 @@ use crate::layer::otp::OtpError;
 use crate::layer::overlay::OverlayError;
 use crate::layer::release::ReleaseError;
 use crate::layer::start::StartError;
+use crate::prune::PruneError;
 use crate::report::limit::LimitError;
+use crate::report::trace::TraceError;
 use crate::resolve::ResolveError;
 use crate::tree::TreeError;
 
@@ -32,6 +34,25 @@ pub enum AssembleError {
         candidates: Vec<String>,
         /// Where.
         repositories: String,
+    },
+    /// Something of the image can't be pruned.
+    #[error("the image can't be pruned")]
+    Prune(#[from] PruneError),
+    /// What `leanfs verify --trace` should have written can't be read.
+    #[error("{} can't be read", .path.display())]
+    ReadTrace {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// What `leanfs verify --trace` should have written is something else.
+    #[error("{} is no trace", .path.display())]
+    Trace {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        source: TraceError,
     },
     /// The release's modules can't be read.
     #[error("the release can't be read")]
@@ -130,6 +151,7 @@ impl AssembleError {
         match self {
             Self::Release(error) => error.hint(),
             Self::Otp(error) => error.hint(),
+            Self::Prune(error) => error.hint(),
             Self::Resolve(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Merge(error) => error.hint(),
@@ -150,7 +172,9 @@ impl AssembleError {
             Self::KernelLacks { .. } => {
                 Some("choose another compressor with --compress, or another kernel".to_owned())
             }
+            Self::Trace { .. } => Some("`leanfs verify --trace FILE` writes one".to_owned()),
             Self::ReadRelease(_)
+            | Self::ReadTrace { .. }
             | Self::Overlay(_)
             | Self::Tree(_)
             | Self::Bug(_) => None,

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use super::kernel::ImageKernel;
 use super::otp::OtpChoice;
-use super::packages::{Selection, UsedPackage};
+use super::packages::{Selection, UsedPackage, parse_dependency};
 use super::{AssembleError, Assembly};
-use crate::layer::libraries::{self, Closure};
+use crate::layer::libraries::{self, Closure, Elves};
 use crate::layer::merge::{self, Precedence};
 use crate::layer::otp::{self, Otp};
 use crate::layer::release::{self, Release};
 use crate::layer::script::{self, PackageScript, ScriptReport};
 use crate::layer::start::{self, StartPlan};
 use crate::layer::{init_conf, overlay, skeleton};
-use crate::prune::{self, PruneInput, Removal};
+use crate::prune::{self, PruneInput, Pruned};
+use crate::recipe::PruneLevel;
 use crate::report::{Event, Stage};
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
 
@@ -21,21 +22,32 @@ use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
 pub(super) struct Draft {
     pub(super) tree: Tree,
     pub(super) start: StartPlan,
-    pub(super) removals: Vec<Removal>,
+    pub(super) pruned: Pruned,
+    /// Where the boot script is that the release is started with.
+    pub(super) boot_path: TreePath,
+    /// Where the Erlang/OTP installation is.
+    pub(super) otp_root: TreePath,
     pub(super) scripts: ScriptReport,
     pub(super) closure: Closure,
 }
 
+/// What a tree is made from.
+pub(super) struct Inputs<'a> {
+    pub(super) release: &'a Release,
+    pub(super) choice: &'a OtpChoice,
+    pub(super) selection: &'a Selection,
+    pub(super) kernel: Option<&'a ImageKernel>,
+    pub(super) laid_over: Option<&'a Tree>,
+    /// Whether a shell is in the image.
+    pub(super) shell: bool,
+    /// Modules that traces saw.
+    pub(super) traced: &'a BTreeSet<String>,
+}
+
 impl Assembly<'_> {
     /// Lays packages, OTP, release, skeleton, script effects and overlay in this order.
-    pub(super) fn draft(
-        &self,
-        release: &Release,
-        choice: &OtpChoice,
-        selection: &Selection,
-        kernel: Option<&ImageKernel>,
-        laid_over: Option<&Tree>,
-    ) -> Result<Draft, AssembleError> {
+    pub(super) fn draft(&self, inputs: &Inputs<'_>) -> Result<Draft, AssembleError> {
+        let &Inputs { release, choice, selection, kernel, laid_over, .. } = inputs;
         let recipe = self.recipe;
         let epoch = recipe.source_date_epoch;
         self.reporter.report(Event::Stage { stage: Stage::Layers });
@@ -66,22 +78,81 @@ impl Assembly<'_> {
         self.reporter.report(Event::Stage { stage: Stage::Prune });
         let applications: BTreeSet<String> =
             release.applications.iter().map(|application| application.name.clone()).collect();
-        let removals = prune::prune(
+        let version_directory = below(&release_root, &release.version_directory);
+        let boot_path = below(&version_directory, &constant_path(&format!("{}.boot", release.boot_name)));
+        let programs = [&start.program]
+            .into_iter()
+            .chain(&start.programs)
+            .chain(start.helpers.iter().map(|(program, _)| program))
+            .cloned()
+            .collect();
+        let mut pruned = prune::prune(
             &mut tree,
             &PruneInput {
                 level: recipe.prune.level,
                 otp_root: &otp.prefix,
                 release_root: &release_root,
+                version_directory: &version_directory,
                 applications: &applications,
                 distribution: recipe.run.distribution.is_some(),
+                boot: &release.boot,
+                boot_path: &boot_path,
+                arguments: &start.arguments,
+                programs: &programs,
+                shell: inputs.shell || start.needs_shell.is_some(),
+                keep: &recipe.prune.keep,
+                traced: inputs.traced,
+                keep_package_db: recipe.prune.keep_package_db,
             },
-        );
+        )?;
         if let Some(laid_over) = laid_over {
             overlay::lay(&mut tree, laid_over);
         }
-        let closure = libraries::close(&tree, recipe.arch)?;
-        Ok(Draft { tree, start, removals, scripts, closure })
+        let closure = self.close(&mut tree, &mut pruned, &otp, selection)?;
+        Ok(Draft { tree, start, pruned, boot_path, otp_root: otp.prefix, scripts, closure })
     }
+
+    /// Finds every library, and takes out those that nothing loads.
+    fn close(
+        &self,
+        tree: &mut Tree,
+        pruned: &mut Pruned,
+        otp: &Otp,
+        selection: &Selection,
+    ) -> Result<Closure, AssembleError> {
+        let recipe = self.recipe;
+        let mut elves = Elves::default();
+        let closure = libraries::close_with(tree, recipe.arch, &mut elves)?;
+        if recipe.prune.level == PruneLevel::None {
+            return Ok(closure);
+        }
+        let mut asked = BTreeSet::new();
+        for text in &recipe.packages {
+            let name = parse_dependency(text)?.name;
+            let named = selection.packages.iter().filter(|used| used.apk.entry().name == name);
+            asked.extend(named.map(|used| used.apk.entry().full_name()));
+        }
+        let release_root = constant_path(release::ROOT);
+        let mut closure = closure;
+        // A library that only another needed which has gone is found in the next round.
+        loop {
+            let needs = closure.libcs.keys().map(|path| (path.clone(), closure.needs(path))).collect();
+            let (removals, reasons) =
+                prune::unused_libraries(tree, &needs, &[&otp.prefix, &release_root], &asked)?;
+            pruned.reasons.extend(reasons);
+            if removals.is_empty() {
+                pruned.removals.sort_by(|a, b| a.path.cmp(&b.path));
+                return Ok(closure);
+            }
+            pruned.removals.extend(removals);
+            closure = libraries::close_with(tree, recipe.arch, &mut elves)?;
+        }
+    }
+}
+
+/// Joins two paths of the image, both of which are there.
+fn below(directory: &TreePath, path: &TreePath) -> TreePath {
+    directory.join(path.as_bytes()).unwrap_or_else(|_| directory.clone())
 }
 
 /// Lays one package. Of a path that an earlier package brought, apk's rules say who has it: packages of one

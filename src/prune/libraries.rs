@@ -1,0 +1,140 @@
+//! Shared libraries that nothing loads: what came as a dependency of what has gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::{PruneError, Reason, Removal, Rule};
+use crate::tree::{LayerKind, NodeKind, Tree, TreePath};
+
+/// Directories in which loaders look by themselves.
+const SYSTEM_DIRECTORIES: [&[u8]; 3] = [b"lib", b"usr/lib", b"usr/local/lib"];
+
+/// Takes the libraries of packages out that no program and no plug-in needs.
+///
+/// `needs` tells, for each ELF file that a loader starts or loads, what it needs (through all libraries between).
+/// `of_otp` is where plug-ins of the emulator stand, and `asked` are the packages (with their versions) that the user
+/// wants for themselves: everything there stays.
+///
+/// A library that is not needed stays when a file that stays holds its name, or the name of the directory that it
+/// stands in, as text: it may be loaded by that (`dlopen`). OpenSSL's providers and engines are.
+///
+/// # Errors
+/// When a file can't be read.
+pub fn unused_libraries(
+    tree: &mut Tree,
+    needs: &BTreeMap<TreePath, BTreeSet<TreePath>>,
+    of_otp: &[&TreePath],
+    asked: &BTreeSet<String>,
+) -> Result<(Vec<Removal>, BTreeMap<TreePath, Reason>), PruneError> {
+    let mut waiting: BTreeSet<TreePath> = BTreeSet::new();
+    let mut staying: BTreeSet<TreePath> = BTreeSet::new();
+    let mut reasons = BTreeMap::new();
+    for path in needs.keys() {
+        let Some(node) = tree.get(path) else { continue };
+        let dependency = node.origin.layer == LayerKind::Package
+            && !asked.contains(&*node.origin.part)
+            && !of_otp.iter().any(|root| path.is_below(root))
+            && is_library(path);
+        if dependency {
+            waiting.insert(path.clone());
+        } else {
+            staying.insert(path.clone());
+        }
+    }
+    let mut searched: BTreeSet<TreePath> = BTreeSet::new();
+    loop {
+        for (path, needed) in needs {
+            if !staying.contains(path) {
+                continue;
+            }
+            for library in needed {
+                reasons.entry(library.clone()).or_insert_with(|| Reason {
+                    because: "it is loaded with it".to_owned(),
+                    by: Some(path.clone()),
+                });
+            }
+        }
+        let needed: BTreeSet<TreePath> =
+            staying.iter().filter_map(|path| needs.get(path)).flatten().cloned().collect();
+        staying.extend(needed);
+        waiting.retain(|path| !staying.contains(path));
+        let mut named = BTreeMap::new();
+        if !waiting.is_empty() {
+            for path in staying.iter().filter(|path| !searched.contains(*path)) {
+                for library in names_in(tree, path, &waiting)
+                    .map_err(|source| PruneError::Io { path: path.clone(), source })?
+                {
+                    named.entry(library).or_insert_with(|| path.clone());
+                }
+            }
+        }
+        searched.extend(staying.iter().cloned());
+        if named.is_empty() {
+            break;
+        }
+        for (library, by) in named {
+            reasons.insert(
+                library.clone(),
+                Reason {
+                    because: "its name stands in it, so it may be loaded by that".to_owned(),
+                    by: Some(by),
+                },
+            );
+            staying.insert(library);
+        }
+    }
+    let mut removals = Vec::new();
+    let mut take = |tree: &mut Tree, path: TreePath, reason: &str| {
+        if let Some(node) = tree.remove(&path) {
+            removals.push(Removal { path, node, rule: Rule::Library, reason: reason.to_owned() });
+        }
+    };
+    // A file with further names is not looked through; it stays.
+    let linked: BTreeSet<TreePath> = tree
+        .iter()
+        .filter_map(|(_, node)| match &node.kind {
+            NodeKind::Hardlink(target) => Some(target.clone()),
+            _ => None,
+        })
+        .collect();
+    waiting.retain(|path| !linked.contains(path));
+    let links: Vec<TreePath> = tree
+        .iter()
+        .filter(|(_, node)| matches!(node.kind, NodeKind::Symlink(_)))
+        .filter(|(path, _)| tree.resolve(path).is_some_and(|target| waiting.contains(&target)))
+        .map(|(path, _)| path.clone())
+        .collect();
+    for path in waiting {
+        take(tree, path, "no program and no module of the image loads it");
+    }
+    for path in links {
+        take(tree, path, "it leads to a library that nothing loads");
+    }
+    Ok((removals, reasons))
+}
+
+fn is_library(path: &TreePath) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.windows(3).any(|window| window == b".so")
+}
+
+/// The libraries of `waiting` whose names stand in the file.
+fn names_in(tree: &Tree, path: &TreePath, waiting: &BTreeSet<TreePath>) -> io::Result<Vec<TreePath>> {
+    /// The largest file that is searched for names.
+    const MOST_BYTES: u64 = 512 << 20;
+    let Some((_, content)) = tree.file(path) else { return Ok(Vec::new()) };
+    let bytes = content.read(MOST_BYTES)?;
+    Ok(waiting.iter().filter(|library| is_named(&bytes, library)).cloned().collect())
+}
+
+fn is_named(bytes: &[u8], library: &TreePath) -> bool {
+    let name = library.file_name().unwrap_or_default();
+    let stem = name.windows(3).position(|window| window == b".so").map_or(name, |end| &name[..end + 3]);
+    let directory = library.parent().unwrap_or_default();
+    let finder = if SYSTEM_DIRECTORIES.contains(&directory.as_bytes()) {
+        memchr::memmem::Finder::new(stem)
+    } else {
+        memchr::memmem::Finder::new(directory.file_name().unwrap_or(stem))
+    };
+    finder.find(bytes).is_some()
+}

@@ -1,0 +1,478 @@
+//! Which modules a running release can reach, function by function.
+//!
+//! A release starts somewhere ([`Root`]): in its boot script, in its configuration, in what the emulator itself
+//! calls. From there every function that is reached reaches the ones it calls. What plain calls miss are the modules
+//! that are only values: the callback module of a supervisor's child, the formatter of a logger. For these:
+//!
+//! - An atom that names a module and that a reached function makes (not one that it only compares with) makes the
+//!   module *known*. Of a known module, a function is reached when a reached function calls `Module:function(…)` with
+//!   that name and number of arguments and a module that is no constant (so `Module:init(Arguments)` in `gen_server`
+//!   reaches the callbacks), or when one function makes both atoms, the module's and the function's.
+//! - Names of modules that the release's own code makes, or that stand in its configuration, count more: all that
+//!   the module exports is reached. In Erlang's and Elixir's own code the same would keep everything, because `file`,
+//!   `code` and `error` are words there before they are modules.
+//! - The implementation of a protocol for a struct is reached when some other reached function makes that struct.
+//! - Functions that only compile (`MACRO-…`) are reached by direct calls alone, if at all.
+//!
+//! A module of which no function is reached may go.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::knowledge::{self, Condition};
+use crate::beam::{Atom, Code, Import};
+use crate::tree::TreePath;
+
+/// A module, as reachability sees it.
+#[derive(Debug)]
+pub(super) struct Module {
+    pub(super) name: Atom,
+    pub(super) path: TreePath,
+    /// Whether it is Erlang's or Elixir's own.
+    pub(super) platform: bool,
+    pub(super) code: Code,
+}
+
+/// Where reaching begins.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    pub(super) what: Target,
+    /// Why, in words that follow "because": "the boot script starts it".
+    pub(super) because: String,
+}
+
+/// What is reached.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    /// One function.
+    Function(Import),
+    /// Everything that a module exports, without what only compiles.
+    Module(Atom),
+    /// Everything that a module exports.
+    WithMacros(Atom),
+    /// Atoms that something makes together, as a function would: the platform's own code if `platform` is set, else
+    /// the release's.
+    Names {
+        /// The atoms.
+        atoms: BTreeSet<Atom>,
+        /// Whose they are.
+        platform: bool,
+    },
+}
+
+/// Why a module is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A root: the words say which.
+    Root(String),
+    /// A function of another module.
+    Function {
+        /// The module, by its index.
+        by: usize,
+        /// The function, by its index.
+        function: usize,
+        /// What it does with it.
+        how: How,
+    },
+}
+
+/// How one function reaches another module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum How {
+    /// It calls a function of it, whose name is given.
+    Calls(Import),
+    /// It names the module.
+    Names,
+    /// It calls a function of that name of a module that is no constant.
+    Applies(Atom),
+}
+
+/// What was reached.
+#[derive(Debug)]
+pub(super) struct Reached {
+    /// For each module, by its index, what reached it first.
+    pub(super) modules: BTreeMap<usize, Cause>,
+    /// For each function, by the indexes of its module and itself, what reached it first.
+    pub(super) functions: BTreeMap<(usize, usize), Cause>,
+}
+
+type FunctionId = (usize, usize);
+
+/// What is known of the system that will run.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Surroundings {
+    /// Whether a shell is started on the console.
+    pub(super) shell: bool,
+    /// Whether Erlang's distribution is on.
+    pub(super) distribution: bool,
+    /// Atoms of the release's configuration and flags.
+    pub(super) words: BTreeSet<Atom>,
+}
+
+/// Follows everything from `roots` on.
+pub(super) fn reach(modules: &[Module], roots: &[Root], surroundings: &Surroundings) -> Reached {
+    let mut walk = Walk::new(modules, surroundings);
+    for root in roots {
+        walk.target(&root.what, Cause::Root(root.because.clone()));
+    }
+    walk.run();
+    Reached { modules: walk.reached_modules, functions: walk.reached }
+}
+
+struct Walk<'a> {
+    modules: &'a [Module],
+    surroundings: &'a Surroundings,
+    /// Conditions of modules, by their index.
+    conditions: Vec<Option<Condition>>,
+    /// Atoms that are made outside of the platform.
+    words: HashSet<&'a str>,
+    /// Whether the root at hand is the platform's own configuration, to which conditions apply.
+    by_platform: bool,
+    /// Functions that are reached, and whose calls wait for a word.
+    waiting_functions: Vec<FunctionId>,
+    /// Edges that wait for a word.
+    waiting_for_words: Vec<(usize, usize, Cause)>,
+    by_name: HashMap<&'a str, usize>,
+    exports: Vec<HashMap<(&'a str, u32), usize>>,
+    reached: BTreeMap<FunctionId, Cause>,
+    reached_modules: BTreeMap<usize, Cause>,
+    queue: Vec<FunctionId>,
+    /// Modules that are known as values.
+    known: BTreeSet<usize>,
+    /// Names and arities that are called on modules which are no constants, and who does.
+    applied: BTreeMap<(&'a str, Option<u32>), FunctionId>,
+    /// Modules whose structs are made, or may be.
+    structs: HashSet<usize>,
+    /// Implementations of protocols that wait for the struct of a module, with the function that names them.
+    waiting: HashMap<usize, Vec<(usize, FunctionId)>>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(modules: &'a [Module], surroundings: &'a Surroundings) -> Self {
+        let exports = modules.iter().map(|module| {
+            let functions = module.code.functions.iter().enumerate();
+            functions
+                .filter(|(_, function)| function.exported)
+                .map(|(index, function)| ((&*function.name, function.arity), index))
+                .collect()
+        });
+        Self {
+            modules,
+            surroundings,
+            conditions: modules
+                .iter()
+                .map(|module| module.platform.then(|| knowledge::condition(&module.name)).flatten())
+                .collect(),
+            words: surroundings.words.iter().map(|word| &**word).collect(),
+            by_platform: false,
+            waiting_functions: Vec::new(),
+            waiting_for_words: Vec::new(),
+            by_name: modules.iter().enumerate().map(|(index, module)| (&*module.name, index)).collect(),
+            exports: exports.collect(),
+            reached: BTreeMap::new(),
+            reached_modules: BTreeMap::new(),
+            queue: Vec::new(),
+            known: BTreeSet::new(),
+            applied: BTreeMap::new(),
+            structs: HashSet::new(),
+            waiting: HashMap::new(),
+        }
+    }
+
+    fn run(&mut self) {
+        while let Some(id) = self.queue.pop() {
+            self.function(id);
+        }
+    }
+
+    fn target(&mut self, target: &'a Target, cause: Cause) {
+        match target {
+            Target::Function(import) => {
+                if let Some(&module) = self.by_name.get(&*import.module)
+                    && let Some(&function) = self.exports[module].get(&(&*import.function, import.arity))
+                {
+                    self.reach(module, function, cause);
+                }
+            }
+            Target::Module(name) => {
+                if let Some(&module) = self.by_name.get(&**name) {
+                    self.whole(module, false, &cause);
+                }
+            }
+            Target::WithMacros(name) => {
+                if let Some(&module) = self.by_name.get(&**name) {
+                    self.whole(module, true, &cause);
+                }
+            }
+            Target::Names { atoms, platform } => {
+                self.by_platform = *platform;
+                for atom in atoms {
+                    if let Some(&named) = self.by_name.get(&**atom) {
+                        self.made(named);
+                        if !*platform || !knowledge::is_library(atom) {
+                            self.name(named, atoms, *platform, &cause);
+                        }
+                    }
+                }
+                self.by_platform = false;
+            }
+        }
+    }
+
+    /// Reaches all that a module exports.
+    fn whole(&mut self, module: usize, macros: bool, cause: &Cause) {
+        let modules = self.modules;
+        let functions = &modules[module].code.functions;
+        for (index, function) in functions.iter().enumerate() {
+            if function.exported && (macros || !only_compiles(&function.name)) {
+                self.reach(module, index, cause.clone());
+            }
+        }
+        // A module may have nothing but what every module has.
+        self.module(module, cause.clone());
+    }
+
+    fn module(&mut self, module: usize, cause: Cause) {
+        if self.reached_modules.contains_key(&module) {
+            return;
+        }
+        self.reached_modules.insert(module, cause.clone());
+        if let Some(on_load) = self.modules[module].code.on_load {
+            self.reach(module, on_load, cause);
+        }
+    }
+
+    fn reach(&mut self, module: usize, function: usize, cause: Cause) {
+        if self.reached.contains_key(&(module, function)) || !self.happens(module, function, &cause) {
+            return;
+        }
+        if let Entry::Vacant(entry) = self.reached.entry((module, function)) {
+            entry.insert(cause.clone());
+            self.queue.push((module, function));
+            self.module(module, cause);
+        }
+    }
+
+    fn function(&mut self, id: FunctionId) {
+        let modules = self.modules;
+        let (own, index) = id;
+        let module = &modules[own];
+        let function = &module.code.functions[index];
+        let by = |how| Cause::Function { by: own, function: index, how };
+        if module.platform
+            && let Some(condition) = knowledge::function_condition(&module.name, &function.name)
+            && !self.holds(condition)
+        {
+            self.waiting_functions.push(id);
+            return;
+        }
+        for &callee in &function.calls {
+            self.reach(own, callee, by(How::Names));
+        }
+        for import in &function.remote_calls {
+            if let Some(&module) = self.by_name.get(&*import.module)
+                && let Some(&function) = self.exports[module].get(&(&*import.function, import.arity))
+            {
+                self.reach(module, function, by(How::Calls(import.clone())));
+            }
+        }
+        for apply in function.applies.keys() {
+            if let Some(name) = &apply.function
+                && !describes(name)
+            {
+                self.applied(name, apply.arity, id);
+            }
+        }
+        if describes(&function.name) {
+            return;
+        }
+        for atom in &function.structs {
+            if let Some(&named) = self.by_name.get(&**atom) {
+                self.made(named);
+            }
+        }
+        let protocol = is_dispatch(&function.name).then_some(&*module.name);
+        for atom in &function.atoms {
+            let Some(&named) = self.by_name.get(&**atom) else { continue };
+            if let Some(of) = protocol.and_then(|protocol| implemented_for(atom, protocol)) {
+                self.implementation(named, &of, id);
+                continue;
+            }
+            // `struct(Module)` makes one too.
+            if named != own {
+                self.made(named);
+            }
+            if knowledge::loads_what_it_names(&module.name, &function.name) {
+                self.module(named, by(How::Names));
+            }
+            // A library that names itself is about to be called by that name.
+            if !module.platform || named == own || !knowledge::is_library(atom) {
+                self.name(named, &function.atoms, module.platform, &by(How::Names));
+            }
+        }
+        if !module.platform {
+            self.words_of(function);
+        }
+    }
+
+    /// Atoms that the release's own code makes may be what something waits for.
+    fn words_of(&mut self, function: &'a crate::beam::Function) {
+        let before = self.words.len();
+        self.words.extend(function.atoms.iter().map(|atom| &**atom));
+        self.words.extend(function.remote_calls.iter().map(|import| &*import.module));
+        if self.words.len() > before {
+            self.queue.append(&mut self.waiting_functions);
+            for (module, function, cause) in std::mem::take(&mut self.waiting_for_words) {
+                self.reach(module, function, cause);
+            }
+        }
+    }
+
+    fn holds(&self, condition: Condition) -> bool {
+        match condition {
+            Condition::Compiling => false,
+            Condition::Shell => self.surroundings.shell,
+            Condition::Distribution => self.surroundings.distribution,
+            Condition::Words(words) => words.iter().any(|word| self.words.contains(word)),
+        }
+    }
+
+    /// Whether what a function does with another module can happen. What waits for a word is remembered.
+    fn happens(&mut self, module: usize, function: usize, cause: &Cause) -> bool {
+        let by = match cause {
+            Cause::Root(_) if !self.by_platform => return true,
+            Cause::Root(_) => None,
+            Cause::Function { by, function, .. } => Some((*by, *function)),
+        };
+        let Some(condition) = self.conditions[module] else { return true };
+        let inside = match by {
+            // Conditions concern what the platform's own code does.
+            Some((by, _)) if by == module || !self.modules[by].platform => true,
+            Some((by, by_function)) => {
+                let caller = &self.modules[by];
+                self.conditions[by] == Some(condition)
+                    || condition == Condition::Compiling
+                        && knowledge::is_door(&caller.name, &caller.code.functions[by_function].name)
+            }
+            None => false,
+        };
+        if inside || self.holds(condition) {
+            return true;
+        }
+        if let Condition::Words(_) = condition {
+            self.waiting_for_words.push((module, function, cause.clone()));
+        }
+        false
+    }
+
+    /// The name of a module is made, together with other atoms.
+    fn name(&mut self, named: usize, atoms: &'a BTreeSet<Atom>, by_platform: bool, cause: &Cause) {
+        let modules = self.modules;
+        // The release's own code names its modules, and Elixir's are no words of other meaning; a name of OTP may be
+        // just a word.
+        if !by_platform && (!modules[named].platform || modules[named].name.starts_with("Elixir.")) {
+            self.whole(named, false, cause);
+        }
+        if self.known.insert(named) {
+            let applied: Vec<_> = self.applied.iter().map(|(&call, &by)| (call, by)).collect();
+            for (call, by) in applied {
+                self.apply(named, call, by);
+            }
+        }
+        let both: Vec<usize> = self.exports[named]
+            .iter()
+            .filter(|((name, _), _)| atoms.contains(*name))
+            .map(|(_, &index)| index)
+            .collect();
+        for index in both {
+            self.reach(named, index, cause.clone());
+        }
+    }
+
+    fn applied(&mut self, name: &'a Atom, arity: Option<u32>, id: FunctionId) {
+        let call = (&**name, arity);
+        if self.applied.contains_key(&call) {
+            return;
+        }
+        self.applied.insert(call, id);
+        let known: Vec<usize> = self.known.iter().copied().collect();
+        for module in known {
+            self.apply(module, call, id);
+        }
+    }
+
+    /// A known module, and a call of a function that it may have.
+    fn apply(&mut self, module: usize, (name, arity): (&'a str, Option<u32>), by: FunctionId) {
+        let functions: Vec<usize> = match arity {
+            Some(arity) => self.exports[module].get(&(name, arity)).copied().into_iter().collect(),
+            None => {
+                let exports = self.exports[module].iter();
+                exports.filter(|((export, _), _)| *export == name).map(|(_, &index)| index).collect()
+            }
+        };
+        for function in functions {
+            let how = How::Applies(name.into());
+            self.reach(module, function, Cause::Function { by: by.0, function: by.1, how });
+        }
+    }
+
+    fn made(&mut self, module: usize) {
+        if self.structs.insert(module) {
+            for (implementation, by) in self.waiting.remove(&module).unwrap_or_default() {
+                self.enable(implementation, by);
+            }
+        }
+    }
+
+    /// A protocol names the module that implements it for `of`.
+    fn implementation(&mut self, module: usize, of: &str, by: FunctionId) {
+        match self.by_name.get(of) {
+            Some(of_module) if !BUILT_IN.contains(&of) && !self.structs.contains(of_module) => {
+                self.waiting.entry(*of_module).or_default().push((module, by));
+            }
+            _ => self.enable(module, by),
+        }
+    }
+
+    fn enable(&mut self, implementation: usize, by: FunctionId) {
+        self.whole(implementation, false, &Cause::Function { by: by.0, function: by.1, how: How::Names });
+    }
+}
+
+/// The types that protocols are implemented for beside structs, as modules are named after them.
+const BUILT_IN: [&str; 12] = [
+    "Elixir.Atom",
+    "Elixir.Tuple",
+    "Elixir.List",
+    "Elixir.BitString",
+    "Elixir.Integer",
+    "Elixir.Float",
+    "Elixir.Function",
+    "Elixir.PID",
+    "Elixir.Map",
+    "Elixir.Port",
+    "Elixir.Reference",
+    "Elixir.Any",
+];
+
+/// Functions of a protocol that say which module implements it.
+fn is_dispatch(function: &str) -> bool {
+    matches!(function, "impl_for" | "impl_for!" | "struct_impl_for")
+}
+
+/// Functions that only tell what a module, a protocol or an implementation is.
+fn describes(function: &str) -> bool {
+    matches!(function, "__protocol__" | "__impl__" | "__info__" | "module_info" | "behaviour_info")
+}
+
+/// The struct or type that a module implements a protocol for: `Elixir.Date.Range` for
+/// `Elixir.Enumerable.Date.Range` and the protocol `Elixir.Enumerable`.
+fn implemented_for(module: &str, protocol: &str) -> Option<String> {
+    let name = module.strip_prefix(protocol)?.strip_prefix('.')?;
+    Some(format!("Elixir.{name}"))
+}
+
+/// Whether a function only does something while something else is compiled.
+fn only_compiles(function: &str) -> bool {
+    function.starts_with("MACRO-")
+}
