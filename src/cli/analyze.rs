@@ -1,15 +1,18 @@
 //! `leanfs analyze`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use leanfs::report::analyze::{Analysis, By, Row, Sizes, analyze};
-use leanfs::report::bytes::grouped;
+use leanfs::report::bytes::{grouped, short};
 use leanfs::report::component::Group;
+use leanfs::report::html;
 use leanfs::report::manifest::Manifest;
 
-use super::failure::Failure;
+use super::failure::{Because, Failure};
+use super::output_file::write_whole;
 use super::table::{Table, count};
 use super::terminal::{OutputMode, Terminal};
 
@@ -31,6 +34,9 @@ pub(super) struct AnalyzeArgs {
     /// Show the N largest rows, and the rest as one [default: all; 40 by file]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
+    /// Write a page with a map to look into, everything that went and why; it opens in any browser
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["by", "top"])]
+    html: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -68,12 +74,24 @@ impl AnalyzeArgs {
 
     pub(super) fn run(&self, terminal: &Terminal) -> Result<(), Failure> {
         let manifest = Manifest::read(&self.directory)?;
+        if let Some(file) = &self.html {
+            return write_page(&manifest, file, terminal);
+        }
         let by = By::from(self.by);
         let analysis = analyze(&manifest, by);
         let top = self.top.or_else(|| (by == By::File && !self.json).then_some(USUAL_FILES));
         terminal.object(&object(&analysis, top))?;
         terminal.answer(&render(&manifest, &analysis, top, self.verbose))
     }
+}
+
+fn write_page(manifest: &Manifest, file: &Path, terminal: &Terminal) -> Result<(), Failure> {
+    let page = html::page(manifest);
+    let failed = |error| Failure::unmet(Because::new(format!("{} can't be written", file.display()), error));
+    let ((), size) = write_whole(file, |output| output.write_all(page.as_bytes()).map_err(failed))?;
+    let name = file.display().to_string();
+    terminal.object(&serde_json::json!({"event": "result", "exit_code": 0, "html": name, "size": size}))?;
+    terminal.answer(&format!("{name}: a page of {}, to be opened in a browser\n", short(size)))
 }
 
 /// The analysis as an object; of `top`, if it is given, only the first rows.

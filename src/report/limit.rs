@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::analyze::{By, Row, analyze, is_kernel};
 use super::bytes::{grouped, signed};
-use super::diff::{Change, Fate, diff};
+use super::diff::{Change, Fate, Side, diff};
 use super::manifest::Manifest;
 use crate::recipe::Limits;
 
@@ -48,6 +48,25 @@ impl LimitError {
     }
 }
 
+/// `stdlib 6.2 → 6.3`, `ssl 11.2, which is new`.
+fn with_versions(change: &Change) -> String {
+    let name = &change.name;
+    let version = |side: &Option<Side>| side.as_ref().and_then(|side| side.version.clone());
+    match (change.fate, version(&change.before), version(&change.after)) {
+        (Fate::Came, _, Some(version)) => format!("{name} {version}, which is new"),
+        (Fate::Came, _, None) => format!("{name}, which is new"),
+        (_, Some(before), Some(after)) if before != after => format!("{name} {before} → {after}"),
+        (_, _, Some(version)) => format!("{name} {version}"),
+        (_, _, None) => name.clone(),
+    }
+}
+
+/// Puts the numbers of these lines below each other.
+fn lines(f: &mut fmt::Formatter<'_>, lines: &[(String, String)]) -> fmt::Result {
+    let width = lines.iter().map(|(number, _)| number.len()).max().unwrap_or_default();
+    lines.iter().try_for_each(|(number, what)| write!(f, "\n  {number:>width$}  {what}"))
+}
+
 /// A line for each output, then one for each part that matters.
 impl fmt::Display for LimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,30 +78,20 @@ impl fmt::Display for LimitError {
         }
         if !self.grew.is_empty() || self.kernel_grew > 0 {
             f.write_str("\nsince the run before, this has grown:")?;
+            let mut grew = Vec::new();
             if self.kernel_grew > 0 {
-                write!(f, "\n  {} kernel", signed(self.kernel_grew.into()))?;
+                grew.push((signed(self.kernel_grew.into()), "kernel".to_owned()));
             }
-            for change in &self.grew {
-                write!(f, "\n  {} {}", signed(change.compressed()), change.name)?;
-                let version =
-                    |side: &Option<super::diff::Side>| side.as_ref().and_then(|side| side.version.clone());
-                match (change.fate, version(&change.before), version(&change.after)) {
-                    (Fate::Came, _, Some(version)) => write!(f, " {version}, which is new")?,
-                    (Fate::Came, ..) => f.write_str(", which is new")?,
-                    (_, Some(before), Some(after)) if before != after => write!(f, " {before} → {after}")?,
-                    (_, _, Some(version)) => write!(f, " {version}")?,
-                    _ => {}
-                }
-            }
+            grew.extend(self.grew.iter().map(|change| (signed(change.compressed()), with_versions(change))));
+            lines(f, &grew)?;
         }
         if !self.largest.is_empty() {
             f.write_str("\nits largest parts are:")?;
-            for row in &self.largest {
-                write!(f, "\n  {} {}", grouped(row.sizes.compressed), row.name)?;
-                if let Some(version) = &row.version {
-                    write!(f, " {version}")?;
-                }
-            }
+            let largest = self.largest.iter().map(|row| {
+                let version = row.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
+                (grouped(row.sizes.compressed), format!("{}{version}", row.name))
+            });
+            lines(f, &largest.collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -168,7 +177,7 @@ mod tests {
             &later(),
             "initramfs.cpio.zst: 2,216,669 bytes, 16,669 more than the limit `image` of 2,200,000\n\
              initramfs.cpio.zst and kernel: 14,856,669 bytes, 56,669 more than the limit `total` of 14,800,000\n\
-             since the run before, this has grown:\n  +31,000 ssl 11.2, which is new\n  +1,500 stdlib 6.2.2 → 6.3",
+             since the run before, this has grown:\n  +31,000  ssl 11.2, which is new\n   +1,500  stdlib 6.2.2 → 6.3",
         );
         let mut manifest = sample::manifest();
         manifest.outputs[1].size += 7;
@@ -177,7 +186,7 @@ mod tests {
             Some(&sample::manifest()),
             &manifest,
             "initramfs.cpio.xz and kernel: 14,828,587 bytes, 14,828,586 more than the limit `total` of 1\n\
-             since the run before, this has grown:\n  +7 kernel",
+             since the run before, this has grown:\n  +7  kernel",
         );
     }
 
@@ -185,9 +194,9 @@ mod tests {
     fn else_what_is_largest() {
         let manifest = sample::manifest();
         let want = "initramfs.cpio.xz: 2,188,580 bytes, 188,580 more than the limit `image` of 2,000,000\n\
-             its largest parts are:\n  1,552,000 ERTS 15.2.7\n  330,020 musl 1.2.5-r23\n  120,150 ncurses 6.5-r0\n  \
-             47,020 zlib 1.3.2-r0\n  31,000 kernel modules linux-virt-6.18.56-r0\n  30,900 elixir 1.18.3\n  \
-             29,600 kernel 10.2.7\n  17,000 stdlib 6.2.2";
+             its largest parts are:\n  1,552,000  ERTS 15.2.7\n    330,020  musl 1.2.5-r23\n    120,150  ncurses 6.5-r0\n     \
+             47,020  zlib 1.3.2-r0\n     31,000  kernel modules linux-virt-6.18.56-r0\n     30,900  elixir 1.18.3\n     \
+             29,600  kernel 10.2.7\n     17,000  stdlib 6.2.2";
         let limits = Limits { image: Some(2_000_000), total: None };
         fails(limits, None, &manifest, want);
         fails(limits, Some(&manifest), &manifest, want);

@@ -92,7 +92,11 @@ fn help_of_every_verb() {
                 "--memory <MiB>",
             ],
         ),
-        ("analyze", "Usage: leanfs analyze [OPTIONS] [DIR]", &["--by <WHAT>", "--top <N>", "--json"]),
+        (
+            "analyze",
+            "Usage: leanfs analyze [OPTIONS] [DIR]",
+            &["--by <WHAT>", "--top <N>", "--html <FILE>", "--json"],
+        ),
         ("why", "Usage: leanfs why [OPTIONS] <NAME> [DIR]", &["--json", "--verbose"]),
         ("diff", "Usage: leanfs diff [OPTIONS] <A> <B>", &["--top <N>", "--json"]),
         ("resolve", "Usage: leanfs resolve [OPTIONS] <NAME>...", &["--repository <URL|DIR>", "--offline"]),

@@ -6,6 +6,7 @@ mod cli;
 mod embed;
 mod end_to_end;
 mod fetch;
+mod html;
 mod kernel;
 mod layers;
 mod libraries;

@@ -264,3 +264,23 @@ fn an_image_that_is_too_large_is_1_and_changes_nothing() {
     place.assemble("zstd:3");
     assert_eq!(outputs(&place).keys().collect::<Vec<_>>(), ["initramfs.cpio.zst", "manifest.json"]);
 }
+
+#[test]
+fn analyze_writes_a_page() {
+    let place = Place::new();
+    place.assemble("none");
+    let said = place.succeed(&["analyze", "--html", "report.html"]);
+    assert!(
+        said.starts_with("report.html: a page of ") && said.ends_with(" kB, to be opened in a browser\n"),
+        "{said}"
+    );
+    let page = fs_err::read_to_string(place.path("report.html")).expect("it was written");
+    let manifest = Manifest::read(&place.path("leanfs")).expect("it was written");
+    assert!(page == leanfs::report::html::page(&manifest));
+
+    let end = place.json(&["analyze", "--html", "report.html", "--json"]);
+    assert_eq!((&end["html"], &end["size"]), (&"report.html".into(), &page.len().into()));
+    let failed = place.run(&["analyze", "--html", "nowhere/report.html"]);
+    assert_fails(&failed, 1, &["Error: nowhere/report.html can't be written"]);
+    assert_fails(&place.run(&["analyze", "--html", "x.html", "--by", "file"]), 2, &["cannot be used with"]);
+}
