@@ -3,7 +3,7 @@
 //!
 //! The page is one file and asks for nothing else: style and script stand in it, and its content security policy
 //! allows these two, by their hashes, and nothing more. All text comes from manifests, and so from strangers: it is
-//! written by [`text::Text`] alone, and the script sets it as text. The map is drawn from the tables, by the script;
+//! written by `Text` alone, and the script sets it as text. The map is drawn from the tables, by the script;
 //! without it the page says the same in words. The same manifest gives the same page.
 
 mod palette;

@@ -188,8 +188,11 @@
   const viewOf = (node) => {
     if (!isLeaf(node)) return node;
     let view = node.parent;
-    for (let { rest } = shown(view, area()); rest && rest.children.includes(node); { rest } = shown(view, area())) view = rest;
-    return view;
+    for (;;) {
+      const { rest } = shown(view, area());
+      if (!rest || !rest.children.includes(node)) return view;
+      view = rest;
+    }
   };
 
   const draw = () => {
