@@ -79,6 +79,9 @@ pub enum KeptWhole {
         /// How many there should be.
         size: u64,
     },
+    /// The program headers stand in the ELF header, as in files that are made to be tiny: what tells of sections there
+    /// can't change without them.
+    HeadersOverlap,
     /// The section headers are wrong. No loader minds, but nobody can tell what the bytes beyond the segments are.
     Sections(ElfError),
 }
@@ -118,6 +121,9 @@ impl From<KeptWhole> for Stop {
 fn attempt(bytes: &[u8]) -> Result<Vec<u8>, Stop> {
     let mut parts = parts::read(bytes)?;
     refuse_companion(&parts)?;
+    if !parts.sections.is_empty() && parts.program_headers.start < parts.header.end {
+        return Err(KeptWhole::HeadersOverlap.into());
+    }
     let loaded = parts.segments_coverage(bytes)?;
     refuse_payload(bytes, &parts, &loaded)?;
     parts.place_sections(&loaded);
@@ -142,7 +148,7 @@ fn attempt(bytes: &[u8]) -> Result<Vec<u8>, Stop> {
 /// A file of debugging information has the headers of the program that it is for, and none of its bytes.
 fn refuse_companion(parts: &Parts<'_>) -> Result<(), KeptWhole> {
     let loads = |segment: &parts::Segment| segment.kind == elf::PT_LOAD && segment.size > 0;
-    let mut image = parts.sections.iter().filter(|section| section.is_alloc()).peekable();
+    let mut image = parts.sections.iter().skip(1).filter(|section| section.is_alloc()).peekable();
     let hollow = image.peek().is_some() && image.all(parts::Section::is_absent_or_note);
     match hollow || !parts.segments.iter().any(loads) {
         true => Err(KeptWhole::NothingLoaded),
@@ -216,6 +222,7 @@ impl fmt::Display for KeptWhole {
                 f,
                 "program header {index} tells of {size} bytes at offset {offset}, but the file ends before that"
             ),
+            Self::HeadersOverlap => f.write_str("its program headers overlap the ELF header"),
             Self::Sections(error) => write!(f, "its section headers are damaged: {error}"),
         }
     }

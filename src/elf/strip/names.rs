@@ -1,8 +1,43 @@
-//! The string table of section names, as small as linkers make it: a name that another ends with is not stored
-//! again (`.text` stands in `.rela.text`).
+//! The string tables of section names: where the names are in the old one, and a new one, as small as linkers make it. A
+//! name that another ends with is not stored again (`.text` stands in `.rela.text`).
+//!
+//! Hostile tables have a million names that are all the end of one long one. Time and memory are bounded by the number of
+//! sections and the size of the table, not by their product.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+use super::super::ElfError;
+
+/// Where the names are that begin at these positions of a string table, in the order of the positions. Without a table,
+/// names are empty.
+pub(super) fn find(table: &[u8], positions: &[u32]) -> Result<Vec<Range<usize>>, ElfError> {
+    let mut names = vec![0..0; positions.len()];
+    if table.is_empty() {
+        return Ok(names);
+    }
+    // From the last position to the first, each byte is looked at once: where a name runs into one that was found
+    // before, the two end together.
+    let mut order: Vec<usize> = (0..positions.len()).collect();
+    order.sort_unstable_by_key(|&index| std::cmp::Reverse(positions[index]));
+    let mut known: Option<Range<usize>> = None;
+    for index in order {
+        let start = positions[index] as usize;
+        let until = known.as_ref().map_or(table.len(), |name| name.start);
+        let unknown = table.get(start..until).unwrap_or_default();
+        let end = match unknown.iter().position(|&byte| byte == 0) {
+            Some(length) => start + length,
+            None => known.map(|name| name.end).ok_or(ElfError::LongString {
+                what: "the name of a section",
+                position: start as u64,
+                limit: unknown.len(),
+            })?,
+        };
+        names[index] = start..end;
+        known = Some(start..end);
+    }
+    Ok(names)
+}
 
 /// A string table, and where in it each name is, in the order of the names.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,9 +46,7 @@ pub(super) struct Names {
     pub(super) positions: Vec<u32>,
 }
 
-/// Makes the table for names that are ranges of `pool`, each followed by a zero there.
-///
-/// Time and memory are bounded by the pool whatever the ranges are: names with one end are one string.
+/// Makes the table for names that are ranges of `pool`, each followed by a zero there. Those with one end are one string.
 pub(super) fn table(pool: &[u8], names: &[Range<usize>]) -> Names {
     let mut longest: BTreeMap<usize, usize> = BTreeMap::new();
     for name in names.iter().filter(|name| !name.is_empty()) {
@@ -78,6 +111,24 @@ mod tests {
         assert_eq!(table.bytes.len(), 1 + ".rela.text.data.rela.plt".len() + 3);
         let read: Vec<_> = table.positions.iter().map(|&position| read(&table.bytes, position)).collect();
         assert_eq!(read, names.map(str::as_bytes));
+    }
+
+    #[test]
+    fn names_are_found_where_they_begin() {
+        let table = b"\0.text\0.data\0";
+        assert_eq!(
+            find(table, &[7, 1, 0, 3, 1, 12, 6]),
+            Ok(vec![7..12, 1..6, 0..0, 3..6, 1..6, 12..12, 6..6])
+        );
+        assert_eq!(find(b"", &[5, 0]), Ok(vec![0..0, 0..0]));
+        for (table, positions, position, limit) in [
+            (&b"\0.text"[..], &[0, 3, 1][..], 3, 3),
+            (b"\0.text\0", &[7, 1], 7, 0),
+            (b"\0", &[u32::MAX], u32::MAX, 0),
+        ] {
+            let (what, position) = ("the name of a section", position.into());
+            assert_eq!(find(table, positions), Err(ElfError::LongString { what, position, limit }));
+        }
     }
 
     #[test]

@@ -8,10 +8,7 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use super::super::read::{self, Identified};
 use super::super::{Class, ElfError, Endianness, Kind};
 use super::coverage::Coverage;
-use super::{KeptWhole, Stop, range_in, tooling};
-
-/// Names of sections are paths of nothing, but C++ linkers put whole mangled names there.
-const MOST_NAME: usize = 4096;
+use super::{KeptWhole, Stop, names, range_in, tooling};
 
 /// The headers of a file, with numbers that are the same for every class and byte order.
 pub(super) struct Parts<'data> {
@@ -68,6 +65,13 @@ pub(super) struct Header {
     pub(super) entry_size: u64,
 }
 
+impl Header {
+    /// Whether the section has no bytes in the file.
+    fn is_absent(&self) -> bool {
+        self.size == 0 || matches!(self.kind, elf::SHT_NULL | elf::SHT_NOBITS)
+    }
+}
+
 /// What becomes of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -82,7 +86,7 @@ pub(super) enum Place {
 impl Section {
     /// Whether the section is part of the loaded image.
     pub(super) fn is_alloc(&self) -> bool {
-        self.header.flags & u64::from(elf::SHF_ALLOC) != 0
+        self.header.kind != elf::SHT_NULL && self.header.flags & u64::from(elf::SHF_ALLOC) != 0
     }
 
     /// Whether it has no bytes in the file, or is a note: what `objcopy --only-keep-debug` leaves of the image.
@@ -90,12 +94,12 @@ impl Section {
         matches!(self.header.kind, elf::SHT_NOBITS | elf::SHT_NOTE)
     }
 
-    /// The bytes of the file, which has them all.
+    /// The bytes of the file, which has them all. Where an empty section is does not matter.
     pub(super) fn file_range(&self) -> Range<usize> {
-        match self.header.kind {
-            elf::SHT_NULL | elf::SHT_NOBITS => 0..0,
+        match self.header.is_absent() {
+            true => 0..0,
             // Checked when the header was read.
-            _ => self.header.offset as usize..(self.header.offset + self.header.size) as usize,
+            false => self.header.offset as usize..(self.header.offset + self.header.size) as usize,
         }
     }
 }
@@ -190,9 +194,9 @@ impl<'data, Elf: FileHeader<Endian = object::Endianness>> Reader<'data, Elf> {
         let table = range_in(length, offset, size).ok_or(read::out_of_file(what, offset, size))?;
         let headers = header.section_headers(endian, self.bytes).map_err(|_| out_of_file(count))?;
         let names = self.names(headers)?;
+        let positions: Vec<u32> = headers.iter().map(|section| section.sh_name(endian)).collect();
         let mut sections = Vec::with_capacity(headers.len());
-        for section in headers {
-            let name = name(names, section.sh_name(endian))?;
+        for (section, name) in headers.iter().zip(names::find(names, &positions)?) {
             let header = Header {
                 kind: section.sh_type(endian),
                 flags: section.sh_flags(endian).into(),
@@ -204,8 +208,7 @@ impl<'data, Elf: FileHeader<Endian = object::Endianness>> Reader<'data, Elf> {
                 alignment: section.sh_addralign(endian).into(),
                 entry_size: section.sh_entsize(endian).into(),
             };
-            let absent = matches!(header.kind, elf::SHT_NULL | elf::SHT_NOBITS);
-            if !absent && range_in(length, header.offset, header.size).is_none() {
+            if !header.is_absent() && range_in(length, header.offset, header.size).is_none() {
                 return Err(read::out_of_file("a section", header.offset, header.size));
             }
             sections.push(Section { name, header, place: Place::Gone });
@@ -241,22 +244,6 @@ fn entry_size(what: &'static str, expected: usize, found: u16) -> Result<(), Elf
     }
 }
 
-/// Where a name is in the string table. Without a table, names are empty.
-fn name(strings: &[u8], position: u32) -> Result<Range<usize>, ElfError> {
-    if strings.is_empty() {
-        return Ok(0..0);
-    }
-    let start = position as usize;
-    let rest = strings.get(start..).unwrap_or_default();
-    let length = rest.iter().take(MOST_NAME).position(|&byte| byte == 0);
-    let long = ElfError::LongString {
-        what: "the name of a section",
-        position: position.into(),
-        limit: rest.len().min(MOST_NAME),
-    };
-    length.map(|length| start..start + length).ok_or(long)
-}
-
 impl Parts<'_> {
     /// The bytes that a loader can read: the header, the program headers and what they cover.
     pub(super) fn segments_coverage(&self, bytes: &[u8]) -> Result<Coverage, KeptWhole> {
@@ -282,9 +269,7 @@ impl Parts<'_> {
             let range = section.file_range();
             let name = &self.names[section.name.clone()];
             let kind = section.header.kind;
-            section.place = if kind == elf::SHT_NULL {
-                Place::Gone
-            } else if section.is_alloc() {
+            section.place = if section.is_alloc() {
                 Place::InImage
             } else if kind == elf::SHT_NOBITS || tooling::is_linking_table(kind) {
                 Place::Gone

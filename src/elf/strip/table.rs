@@ -145,7 +145,10 @@ impl Layout {
         let header = |slot: &Option<usize>| {
             let Some(index) = *slot else { return Header::default() };
             let header = renumbered(&parts.sections[index].header, &numbers);
-            Header { offset: closed.moved(header.offset), ..header }
+            let moved = closed.moved(header.offset);
+            // An empty section may have been behind what the file ends with now.
+            let offset = if header.size == 0 { moved.min(self.names_offset) } else { moved };
+            Header { offset, ..header }
         };
         let mut headers: Vec<Header> = self.slots.iter().map(header).collect();
         for &(index, offset) in &self.behind {

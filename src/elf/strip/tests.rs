@@ -384,6 +384,35 @@ fn files_of_debugging_information_stay() {
 }
 
 #[test]
+fn headers_of_nothing_say_nothing() {
+    let mut pieces = program();
+    for piece in &mut pieces.sections[..7] {
+        piece.kind = elf::SHT_NULL;
+    }
+    // All that is left of the image is `.bss`.
+    assert_eq!(kept(&pieces.bytes()), KeptWhole::NothingLoaded);
+    // The reserved header is none, whatever it says.
+    let mut bytes = program().bytes();
+    let reserved = bytes.len() - 15 * 64;
+    bytes[reserved + 4] = elf::SHT_PROGBITS as u8;
+    bytes[reserved + 8] = elf::SHF_ALLOC as u8;
+    assert_eq!(changed(&bytes), changed(&program().bytes()));
+}
+
+#[test]
+fn empty_sections_stay_within_the_file() {
+    let mut pieces = program();
+    pieces.section(".init_array", elf::SHT_INIT_ARRAY, elf::SHF_ALLOC, b"");
+    let stripped = changed(&pieces.bytes());
+    assert_eq!(listing(&stripped)[14], ".init_array 14 0x85c+0 link 0 info 0");
+    pieces.last().offset = 0;
+    let mut bytes = pieces.bytes();
+    let offset = bytes.len() - 2 * 64 + 24;
+    bytes[offset..offset + 8].fill(0xff);
+    assert_eq!(changed(&bytes), stripped, "wherever it was");
+}
+
+#[test]
 fn more_sections_than_the_header_can_count() {
     const MANY: usize = 0xff00;
     for (class, endianness) in EVERY {
@@ -492,6 +521,19 @@ fn damage_is_told() {
         let error = strip(&bytes).expect_err(expected).to_string();
         assert!(error.starts_with(expected), "{error}");
     }
+}
+
+#[test]
+fn program_headers_within_the_header_are_left_alone() {
+    let mut bytes = program().bytes();
+    let headers = bytes[64..64 + 4 * 56].to_vec();
+    bytes[56..56 + headers.len()].copy_from_slice(&headers);
+    bytes[0x20] = 56;
+    // The last fields of the header, which are the type and the flags of the first program header now: four program
+    // headers of 56 bytes, fifteen section headers of 64, the last of which has the names.
+    bytes[0x36..0x40].copy_from_slice(&[56, 0, 4, 0, 64, 0, 15, 0, 14, 0]);
+    assert_eq!(kept(&bytes), KeptWhole::HeadersOverlap);
+    assert_eq!(kept(&bytes).to_string(), "its program headers overlap the ELF header");
 }
 
 /// What must hold of every result.
