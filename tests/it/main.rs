@@ -7,6 +7,7 @@ mod embed;
 mod end_to_end;
 mod fetch;
 mod html;
+mod fuzz_entries;
 mod kernel;
 mod layers;
 mod libraries;

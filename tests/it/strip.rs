@@ -16,13 +16,13 @@ use leanfs::elf::{KeptWhole, Stripped, strip};
 const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
 
 /// A tool or file that isn't here: a visible skip on a laptop, a failure in CI.
-fn skip(what: &str) {
+pub(crate) fn skip(what: &str) {
     assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "{what} is needed in CI");
     println!("SKIP: {what} is absent");
 }
 
 /// Where a program is.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let directories = std::env::var_os("PATH")?;
     std::env::split_paths(&directories).map(|directory| directory.join(program)).find(|path| path.is_file())
 }
@@ -58,7 +58,7 @@ fn strip_file(from: &Path, to: &Path) -> Option<KeptWhole> {
 }
 
 /// Whether a file is an ELF file of a type that may be stripped.
-fn is_loadable(path: &Path) -> bool {
+pub(crate) fn is_loadable(path: &Path) -> bool {
     let is_file = fs_err::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     is_file
         && fs_err::File::open(path).is_ok_and(|file| match leanfs::elf::ElfFile::read_from(file) {
@@ -68,7 +68,7 @@ fn is_loadable(path: &Path) -> bool {
 }
 
 /// All files below a directory, in order.
-fn files_below(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs_err::read_dir(directory) else { return Vec::new() };
     let mut entries: Vec<_> = entries.map(|entry| entry.expect("an entry")).collect();
     entries.sort_by_key(fs_err::DirEntry::file_name);

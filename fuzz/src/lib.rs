@@ -1,0 +1,23 @@
+//! What is fuzzed: functions that take any bytes, and panic when something is wrong that no bytes may cause.
+//!
+//! The targets in `fuzz_targets/` call them under `cargo fuzz`, and `tests/it/fuzz_entries.rs` calls the same with mutated
+//! seeds on a stable toolchain.
+
+mod beam;
+mod elf;
+
+pub use beam::{beam_app, beam_boot, beam_module, beam_rel};
+pub use elf::{elf_read, elf_strip};
+
+/// A function that is fuzzed.
+pub type Entry = fn(&[u8]);
+
+/// All of them, by the names of the targets.
+pub const ENTRIES: [(&str, Entry); 6] = [
+    ("elf_read", elf_read),
+    ("elf_strip", elf_strip),
+    ("beam_module", beam_module),
+    ("beam_boot", beam_boot),
+    ("beam_app", beam_app),
+    ("beam_rel", beam_rel),
+];

@@ -1,0 +1,162 @@
+//! The entry points of `fuzz/`, on any toolchain: good files, changed in a fixed pseudo-random way a bounded number of
+//! times.
+//!
+//! `LEANFS_FUZZ_SEEDS=DIR` writes the good files to `DIR/TARGET/`: what `cargo fuzz` should begin with.
+
+#[path = "../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "it is a crate of its own in fuzz/")]
+mod entries;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use entries::ENTRIES;
+
+use crate::strip::{files_below, find, is_loadable, skip};
+use crate::tiny;
+
+/// How often each seed is changed.
+const CASES: usize = 600;
+/// The same with `LEANFS_TEST_FULL`.
+const CASES_IN_FULL: usize = 20_000;
+/// Seeds are small, so that changes hit something.
+const LARGEST: u64 = 128 << 10;
+
+/// Good files of a target's format.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let directory = tempfile::tempdir().expect("a directory");
+    tiny::release(directory.path());
+    let made = |path: &str| vec![directory.path().join(path)];
+    let files = match target {
+        "elf_read" | "elf_strip" => {
+            [made("erts-15.0/bin/beam.smp"), compiled(directory.path()), foreign()].concat()
+        }
+        "beam_module" => erlang(".beam"),
+        "beam_boot" => [made("releases/1/start.boot"), erlang(".boot"), erlang(".script")].concat(),
+        "beam_app" => [made("lib/tiny-1/ebin/tiny.app"), erlang(".app")].concat(),
+        "beam_rel" => [made("releases/1/tiny.rel"), erlang(".rel")].concat(),
+        other => panic!("no seeds for {other}"),
+    };
+    files.iter().map(|path| fs_err::read(path).expect("readable")).collect()
+}
+
+/// A library with debugging information, if there is a compiler.
+fn compiled(directory: &Path) -> Vec<PathBuf> {
+    let (source, library) = (directory.join("seed.c"), directory.join("seed.so"));
+    fs_err::write(&source, "int one; int answer(void) { return 41 + one; }").expect("written");
+    let done = Command::new("cc").args(["-g", "-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    if done.is_ok_and(|status| status.success()) { vec![library] } else { Vec::new() }
+}
+
+/// The smallest library of each other architecture that is here: both classes, both byte orders.
+fn foreign() -> Vec<PathBuf> {
+    let triples = ["aarch64-linux-gnu", "arm-linux-gnueabihf", "powerpc-linux-gnu", "s390x-linux-gnu"];
+    let libraries = triples.map(|triple| files_below(&Path::new("/usr").join(triple).join("lib")));
+    libraries.into_iter().flat_map(|files| smallest(files, 1, is_loadable)).collect()
+}
+
+/// A few small files of the host's Erlang.
+fn erlang(ending: &str) -> Vec<PathBuf> {
+    let root =
+        find("erl").and_then(|erl| Some(fs_err::canonicalize(erl).ok()?.parent()?.parent()?.to_owned()));
+    let Some(root) = root else { return Vec::new() };
+    smallest(files_below(&root), 3, |path| path.to_string_lossy().ends_with(ending))
+}
+
+fn smallest(files: Vec<PathBuf>, count: usize, good: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let size = |path: &PathBuf| fs_err::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut files: Vec<PathBuf> = files.into_iter().filter(|path| good(path)).collect();
+    files.retain(|path| (1..=LARGEST).contains(&size(path)));
+    files.sort_by_key(size);
+    files.truncate(count);
+    files
+}
+
+fn write(directory: &Path, seeds: &[Vec<u8>]) {
+    fs_err::create_dir_all(directory).expect("a directory");
+    for (index, seed) in seeds.iter().enumerate() {
+        fs_err::write(directory.join(format!("seed-{index}")), seed).expect("written");
+    }
+}
+
+/// Xorshift.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit.max(1) as u64) as usize
+    }
+
+    /// A place in a file, more often near its ends, where the tables are.
+    fn place(&mut self, length: usize) -> usize {
+        match self.below(4) {
+            0 => self.below(length.min(512)),
+            1 => length - 1 - self.below(length.min(2048)),
+            _ => self.below(length),
+        }
+    }
+
+    fn change(&mut self, bytes: &mut Vec<u8>) {
+        const TELLING: [u64; 10] = [0, 1, 2, 0x7f, 0xff, 0x1000, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
+        let length = bytes.len();
+        if length == 0 {
+            return;
+        }
+        let at = self.place(length);
+        match self.below(7) {
+            0 => bytes[at] ^= 1 << self.below(8),
+            1 => bytes[at] = self.below(256) as u8,
+            // A number of any width and byte order.
+            2 | 3 => {
+                let value = TELLING[self.below(TELLING.len())].wrapping_sub(self.below(2) as u64);
+                let width = (1 << self.below(4)).min(length - at);
+                let little = value.to_le_bytes();
+                bytes[at..at + width].copy_from_slice(&little[..width]);
+                if self.below(2) == 0 {
+                    bytes[at..at + width].reverse();
+                }
+            }
+            4 => {
+                let from = self.place(length);
+                let size = self.below(64).min(length - from).min(length - at);
+                bytes.copy_within(from..from + size, at);
+            }
+            5 => drop(bytes.drain(at..(at + 1 + self.below(32)).min(length))),
+            _ => match self.below(4) {
+                0 => bytes.truncate(at),
+                _ => drop(bytes.splice(at..at, vec![self.below(256) as u8; self.below(64)])),
+            },
+        }
+    }
+}
+
+#[test]
+fn no_bytes_break_an_entry_point() {
+    let cases = if std::env::var_os("LEANFS_TEST_FULL").is_some() { CASES_IN_FULL } else { CASES };
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    for (target, entry) in ENTRIES {
+        let seeds = seeds(target);
+        if seeds.is_empty() {
+            skip(&format!("a file to begin with for {target}"));
+        }
+        if let Some(directory) = std::env::var_os("LEANFS_FUZZ_SEEDS") {
+            write(&Path::new(&directory).join(target), &seeds);
+        }
+        entry(b"");
+        for seed in &seeds {
+            entry(seed);
+            let mut bytes = seed.clone();
+            for case in 0..cases {
+                // Several changes one after the other, and then from the start again.
+                if case % 4 == 0 {
+                    bytes.clone_from(seed);
+                }
+                random.change(&mut bytes);
+                entry(&bytes);
+            }
+        }
+    }
+}
