@@ -1,4 +1,4 @@
-//! ELF files, pure: what they need and what they offer, as a dynamic loader sees it, and [`strip()`], which leaves only
+//! ELF files, pure: what they need and what they offer, as a dynamic loader sees it, and [`strip()`], which leaves
 //! what a loader can see.
 //!
 //! What [`ElfFile`] tells is read from the program headers and the dynamic segment, never from section headers: those are

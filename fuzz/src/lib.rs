@@ -1,7 +1,7 @@
 //! What is fuzzed: functions that take any bytes, and panic when something is wrong that no bytes may cause.
 //!
-//! The targets in `fuzz_targets/` call them under `cargo fuzz`, and `tests/it/fuzz_entries.rs` calls the same with mutated
-//! seeds on a stable toolchain.
+//! The targets in `fuzz_targets/` call them under `cargo fuzz`, and `tests/it/fuzz_entries.rs` calls the same with
+//! changed good files on any toolchain.
 
 mod beam;
 mod elf;

@@ -1,15 +1,15 @@
 //! Stripping: what no loader reads of a program or a library goes.
 //!
 //! A loader reads the header, the program headers and the bytes that these cover; sections are for linkers, debuggers
-//! and people. So every byte that a program header covers stays, and the sections of the loaded image
-//! (`SHF_ALLOC`) keep their headers, because debuggers unwind and profilers name functions by them. What goes is what is for
-//! tools alone: `.symtab` and its strings, debugging information, relocations that the linker left, notes that are not
-//! loaded. Where that leaves whole pages free between segments, what follows moves up. A new section header table and its
-//! names end the file.
+//! and people. So every byte that a program header covers stays, and the sections of the loaded image (`SHF_ALLOC`) keep
+//! their headers, because debuggers unwind and profilers name functions by them. What goes is what is for tools alone:
+//! `.symtab` and its strings, debugging information, relocations that the linker left, notes that are not loaded. Where that
+//! leaves whole pages free between segments, what follows moves up. A new section header table and its names end the
+//! file.
 //!
-//! Three things are kept that `strip` keeps, too: a section of an unknown name that no segment covers may be where a
-//! program keeps data of its own (`PyInstaller` does); what stands behind everything that the headers tell of is a payload;
-//! and what is no program or library (kernel modules, object files) is not touched at all.
+//! Three things stay: a section of an unknown name that no segment covers may be where a program keeps data of its own
+//! (`PyInstaller` does); what stands behind everything that the headers tell of is a payload, and a file with one stays
+//! as it is; what is no program or library (kernel modules, object files) is not touched at all.
 //!
 //! Sections of the image keep their numbers, since the loaded `.dynsym` names them: a header that goes before
 //! the last of them leaves an `SHT_NULL` header.

@@ -5,8 +5,8 @@
 //! holes. So what follows a hole moves up, by whole multiples of every alignment that its program headers ask
 //! for: offsets and addresses stay congruent (`p_vaddr ≡ p_offset` modulo `p_align`), as loaders demand.
 //!
-//! Addresses don't change, and neither does anything that is loaded but for `p_offset` in the program headers. What precedes
-//! those never closes: old kernels compute their address from `e_phoff`.
+//! Addresses don't change, and neither does anything that is loaded but for `p_offset` in the program headers. What
+//! precedes those never closes: old kernels compute their address from `e_phoff`.
 
 use object::elf;
 

@@ -54,8 +54,8 @@ impl Pieces {
         }
     }
 
-    /// What a linker makes of a small program with debugging information: two loaded segments with a gap between, sections
-    /// of all sorts.
+    /// What a linker makes of a small program with debugging information: two loaded segments with a gap between,
+    /// sections of all sorts.
     pub(super) fn program(class: Class, endianness: Endianness) -> Self {
         const LOADED: u32 = elf::SHF_ALLOC;
         let mut pieces = Self::new(class, endianness);
