@@ -11,7 +11,7 @@
 /// When modules of the platform may be reached from the rest of the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
-    /// When something compiles or evaluates source code: through one of [`DOORS`].
+    /// When something compiles or evaluates source code: when one of [`DOORS`] is reached.
     Compiling,
     /// When a shell is started on the console.
     Shell,
@@ -156,7 +156,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("elixir_compiler", &["*"]),
     ("elixir", &["eval*", "string_to_*", "tokens_to_quoted", "quoted_to_erl"]),
     ("file", &["eval", "path_eval", "script", "path_script"]),
-    ("erl_scan", &["*"]),
 ];
 
 /// Functions of the platform of which the calls happen only under a condition: their module, the function, and when.

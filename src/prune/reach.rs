@@ -124,6 +124,8 @@ struct Walk<'a> {
     surroundings: &'a Surroundings,
     /// Conditions of modules, by their index.
     conditions: Vec<Option<Condition>>,
+    /// Whether something compiles or evaluates source code.
+    compiling: bool,
     /// Atoms that are made outside of the platform.
     words: HashSet<&'a str>,
     /// Whether the root at hand is the platform's own configuration, to which conditions apply.
@@ -131,7 +133,7 @@ struct Walk<'a> {
     /// Functions that are reached, and whose calls wait for a word.
     waiting_functions: Vec<FunctionId>,
     /// Edges that wait for a word.
-    waiting_for_words: Vec<(usize, usize, Cause)>,
+    waiting: Vec<(usize, usize, Cause)>,
     by_name: HashMap<&'a str, usize>,
     exports: Vec<HashMap<(&'a str, u32), usize>>,
     reached: BTreeMap<FunctionId, Cause>,
@@ -144,7 +146,7 @@ struct Walk<'a> {
     /// Modules whose structs are made, or may be.
     structs: HashSet<usize>,
     /// Implementations of protocols that wait for the struct of a module, with the function that names them.
-    waiting: HashMap<usize, Vec<(usize, FunctionId)>>,
+    unmade: HashMap<usize, Vec<(usize, FunctionId)>>,
 }
 
 impl<'a> Walk<'a> {
@@ -163,10 +165,11 @@ impl<'a> Walk<'a> {
                 .iter()
                 .map(|module| module.platform.then(|| knowledge::condition(&module.name)).flatten())
                 .collect(),
+            compiling: false,
             words: surroundings.words.iter().map(|word| &**word).collect(),
             by_platform: false,
             waiting_functions: Vec::new(),
-            waiting_for_words: Vec::new(),
+            waiting: Vec::new(),
             by_name: modules.iter().enumerate().map(|(index, module)| (&*module.name, index)).collect(),
             exports: exports.collect(),
             reached: BTreeMap::new(),
@@ -175,7 +178,7 @@ impl<'a> Walk<'a> {
             known: BTreeSet::new(),
             applied: BTreeMap::new(),
             structs: HashSet::new(),
-            waiting: HashMap::new(),
+            unmade: HashMap::new(),
         }
     }
 
@@ -286,6 +289,10 @@ impl<'a> Walk<'a> {
         if describes(&function.name) {
             return;
         }
+        if module.platform && !self.compiling && knowledge::is_door(&module.name, &function.name) {
+            self.compiling = true;
+            self.try_again();
+        }
         for atom in &function.structs {
             if let Some(&named) = self.by_name.get(&**atom) {
                 self.made(named);
@@ -321,16 +328,21 @@ impl<'a> Walk<'a> {
         self.words.extend(function.atoms.iter().map(|atom| &**atom));
         self.words.extend(function.remote_calls.iter().map(|import| &*import.module));
         if self.words.len() > before {
-            self.queue.append(&mut self.waiting_functions);
-            for (module, function, cause) in std::mem::take(&mut self.waiting_for_words) {
-                self.reach(module, function, cause);
-            }
+            self.try_again();
+        }
+    }
+
+    /// What waited for a condition may not have to any more.
+    fn try_again(&mut self) {
+        self.queue.append(&mut self.waiting_functions);
+        for (module, function, cause) in std::mem::take(&mut self.waiting) {
+            self.reach(module, function, cause);
         }
     }
 
     fn holds(&self, condition: Condition) -> bool {
         match condition {
-            Condition::Compiling => false,
+            Condition::Compiling => self.compiling,
             Condition::Shell => self.surroundings.shell,
             Condition::Distribution => self.surroundings.distribution,
             Condition::Words(words) => words.iter().any(|word| self.words.contains(word)),
@@ -347,20 +359,16 @@ impl<'a> Walk<'a> {
         let Some(condition) = self.conditions[module] else { return true };
         let inside = match by {
             // Conditions concern what the platform's own code does.
-            Some((by, _)) if by == module || !self.modules[by].platform => true,
-            Some((by, by_function)) => {
-                let caller = &self.modules[by];
-                self.conditions[by] == Some(condition)
-                    || condition == Condition::Compiling
-                        && knowledge::is_door(&caller.name, &caller.code.functions[by_function].name)
+            Some((by, _)) => {
+                by == module || !self.modules[by].platform || self.conditions[by] == Some(condition)
             }
             None => false,
         };
         if inside || self.holds(condition) {
             return true;
         }
-        if let Condition::Words(_) = condition {
-            self.waiting_for_words.push((module, function, cause.clone()));
+        if let Condition::Words(_) | Condition::Compiling = condition {
+            self.waiting.push((module, function, cause.clone()));
         }
         false
     }
@@ -418,7 +426,7 @@ impl<'a> Walk<'a> {
 
     fn made(&mut self, module: usize) {
         if self.structs.insert(module) {
-            for (implementation, by) in self.waiting.remove(&module).unwrap_or_default() {
+            for (implementation, by) in self.unmade.remove(&module).unwrap_or_default() {
                 self.enable(implementation, by);
             }
         }
@@ -428,7 +436,7 @@ impl<'a> Walk<'a> {
     fn implementation(&mut self, module: usize, of: &str, by: FunctionId) {
         match self.by_name.get(of) {
             Some(of_module) if !BUILT_IN.contains(&of) && !self.structs.contains(of_module) => {
-                self.waiting.entry(*of_module).or_default().push((module, by));
+                self.unmade.entry(*of_module).or_default().push((module, by));
             }
             _ => self.enable(module, by),
         }
