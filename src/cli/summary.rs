@@ -41,6 +41,7 @@ pub(super) fn render(manifest: &Manifest, directory: &str, all_parts: bool, star
     contents(&mut text, manifest, all_parts);
     libraries(&mut text, manifest);
     absences(&mut text, manifest);
+    unfollowed(&mut text, manifest);
     if !manifest.notes.is_empty() {
         line(&mut text, format_args!("\nNotes"));
         for note in &manifest.notes {
@@ -176,6 +177,26 @@ fn absences(text: &mut String, manifest: &Manifest) {
     }
 }
 
+/// Calls that pruning could not follow: what they reach may be missing.
+fn unfollowed(text: &mut String, manifest: &Manifest) {
+    /// How many are told; the manifest has all of them.
+    const MOST_CALLS: usize = 8;
+    if manifest.unfollowed.is_empty() {
+        return;
+    }
+    line(text, format_args!("\nCould not be followed"));
+    for call in manifest.unfollowed.iter().take(MOST_CALLS) {
+        line(text, format_args!("  {} {}: {}", call.module, call.function, call.what));
+    }
+    if let Some(more @ 1..) = manifest.unfollowed.len().checked_sub(MOST_CALLS) {
+        line(text, format_args!("  and {more} more, in manifest.json"));
+    }
+    line(
+        text,
+        format_args!("  A module that only these reach is not in the image; `--keep MODULE` puts it there."),
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +212,8 @@ mod tests {
                 "reason": "the release doesn't list wx"})
         };
         let manifest: Manifest = serde_json::from_value(serde_json::json!({
-            "format": 2, "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [],
+            "format": 2, "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [{"path": "/a.beam", "module": "plugins", "function": "call/1", "count": 1,
+                "what": "erlang:list_to_atom/1 makes a name"}],
             "release": {"name": "hello", "version": "0.1.0", "erts": "15.2.7", "otp_source": "packages",
                 "applications": {"kernel": "10.2"}},
             "packages": [],
@@ -237,6 +259,10 @@ Not inside
   busybox: only wrapper scripts want /bin/sh
   OTP applications that the release does not list: 3.00 MB in 2 files
   what the post-install script of foo-1-r0 would do is not known, and was not done
+
+Could not be followed
+  plugins call/1: erlang:list_to_atom/1 makes a name
+  A module that only these reach is not in the image; `--keep MODULE` puts it there.
 
 Notes
   the shell is not in the image

@@ -298,6 +298,11 @@ pub fn rule_in_words(rule: &str) -> &str {
         "otp-application" => "OTP applications that the release does not list",
         "development" => "what only development needs (sources, headers, examples, documentation)",
         "port-mapper" => "Erlang's port mapper, as distribution is off",
+        "program" => "programs and scripts that nobody starts",
+        "module" => "modules that nothing reaches",
+        "shadowed" => "modules that consolidated protocols stand in front of",
+        "library" => "shared libraries that nothing loads",
+        "package-database" => "the database of installed packages",
         rule => rule,
     }
 }
@@ -351,7 +356,16 @@ pub(super) mod tests {
     #[test]
     fn rules_have_words() {
         use crate::prune::Rule;
-        for rule in [Rule::OtpApplication, Rule::Development, Rule::PortMapper] {
+        for rule in [
+            Rule::OtpApplication,
+            Rule::Development,
+            Rule::PortMapper,
+            Rule::Program,
+            Rule::Module,
+            Rule::Shadowed,
+            Rule::Library,
+            Rule::PackageDatabase,
+        ] {
             assert_ne!(rule_in_words(rule.name()), rule.name());
         }
         assert_eq!(rule_in_words("new"), "new");
