@@ -195,7 +195,7 @@ impl<'a> Assembly<'a> {
             if let Some(reason) = &world.shell {
                 self.notes.note(format!("a shell (busybox) is in the image: {reason}"));
             }
-            let Draft { mut tree, pruned, scripts, closure, boot_path, otp_root, .. } = draft;
+            let Draft { mut tree, pruned, scripts, closure, boot, boot_path, otp_root, .. } = draft;
             let libraries = self.libraries_from_sysroot(&mut tree, closure)?;
             let rewritten = prune::rewrite(
                 &mut tree,
@@ -203,7 +203,7 @@ impl<'a> Assembly<'a> {
                     level: recipe.prune.level,
                     strip_lines: recipe.prune.strip_lines,
                     kept_modules: pruned.kept_modules.as_ref(),
-                    boot: &release.boot,
+                    boot: &boot,
                     boot_path: &boot_path,
                     otp_root: &otp_root,
                     release_root: &tree::constant_path(release::ROOT),

@@ -1,6 +1,7 @@
 //! What fills a tree: packages, Erlang/OTP, the release, libraries, the skeleton, the user's overlay.
 
 pub mod accounts;
+pub mod boot;
 pub mod init_conf;
 pub mod libraries;
 pub mod merge;

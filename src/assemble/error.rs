@@ -3,6 +3,7 @@
 use crate::fetch::{FetchError, FetchErrorKind};
 use crate::image::ImageError;
 use crate::kernel::KernelError;
+use crate::layer::boot::AdaptError;
 use crate::layer::libraries::LibraryError;
 use crate::layer::merge::MergeError;
 use crate::layer::otp::OtpError;
@@ -25,6 +26,9 @@ pub enum AssembleError {
     /// No Erlang/OTP that fits the release.
     #[error("Erlang/OTP does not fit the release")]
     Otp(#[from] OtpError),
+    /// The release's boot script can't be made for the patch of Erlang/OTP at hand.
+    #[error("the boot script can't be made for the Erlang/OTP at hand")]
+    Adapt(#[from] AdaptError),
     /// No package brings Erlang/OTP.
     #[error("no package in {repositories} brings Erlang/OTP {otp}: looked for {}", .candidates.join(", "))]
     NoOtpPackage {
@@ -173,6 +177,7 @@ impl AssembleError {
                 Some("choose another compressor with --compress, or another kernel".to_owned())
             }
             Self::Trace { .. } => Some("`leanfs verify --trace FILE` writes one".to_owned()),
+            Self::Adapt(_) => Some("let the release bring its own Erlang/OTP (`include_erts: true`)".to_owned()),
             Self::ReadRelease(_)
             | Self::ReadTrace { .. }
             | Self::Overlay(_)

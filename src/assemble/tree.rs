@@ -1,29 +1,33 @@
 //! One try at the tree: every layer laid, pruned, and its libraries looked up.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::kernel::ImageKernel;
 use super::otp::OtpChoice;
 use super::packages::{Selection, UsedPackage, parse_dependency};
 use super::{AssembleError, Assembly};
+use crate::beam::BootScript;
 use crate::layer::libraries::{self, Closure, Elves};
 use crate::layer::merge::{self, Precedence};
 use crate::layer::otp::{self, Otp};
 use crate::layer::release::{self, Release};
 use crate::layer::script::{self, PackageScript, ScriptReport};
 use crate::layer::start::{self, StartPlan};
-use crate::layer::{init_conf, overlay, skeleton};
+use crate::layer::{boot, init_conf, overlay, skeleton};
 use crate::prune::{self, PruneInput, Pruned};
 use crate::recipe::PruneLevel;
 use crate::report::{Event, Stage};
-use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
+use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath};
 
 /// A tree that may still lack libraries.
 pub(super) struct Draft {
     pub(super) tree: Tree,
     pub(super) start: StartPlan,
     pub(super) pruned: Pruned,
-    /// Where the boot script is that the release is started with.
+    /// The boot script that the release is started with.
+    pub(super) boot: BootScript,
+    /// Where that is.
     pub(super) boot_path: TreePath,
     /// Where the Erlang/OTP installation is.
     pub(super) otp_root: TreePath,
@@ -66,7 +70,9 @@ impl Assembly<'_> {
             OtpChoice::Packages => Otp::in_tree(&tree, &constant_path(otp::ROOT))?,
             OtpChoice::Release => Otp::of_release(release)?,
         };
-        otp::check(release, &otp)?;
+        let version_directory = below(&release_root, &release.version_directory);
+        let boot_path = below(&version_directory, &constant_path(&format!("{}.boot", release.boot_name)));
+        let release = &self.adapted(release, &otp, &mut tree, &boot_path)?;
         let start = start::plan(&tree, release, &otp, &recipe.run)?;
         lay_start(&mut tree, &start, epoch);
 
@@ -78,8 +84,6 @@ impl Assembly<'_> {
         self.reporter.report(Event::Stage { stage: Stage::Prune });
         let applications: BTreeSet<String> =
             release.applications.iter().map(|application| application.name.clone()).collect();
-        let version_directory = below(&release_root, &release.version_directory);
-        let boot_path = below(&version_directory, &constant_path(&format!("{}.boot", release.boot_name)));
         let programs = [&start.program]
             .into_iter()
             .chain(&start.programs)
@@ -109,7 +113,41 @@ impl Assembly<'_> {
             overlay::lay(&mut tree, laid_over);
         }
         let closure = self.close(&mut tree, &mut pruned, &otp, selection)?;
-        Ok(Draft { tree, start, pruned, boot_path, otp_root: otp.prefix, scripts, closure })
+        Ok(Draft {
+            tree,
+            start,
+            pruned,
+            boot: release.boot.clone(),
+            boot_path,
+            otp_root: otp.prefix,
+            scripts,
+            closure,
+        })
+    }
+
+    /// The release with a boot script for the Erlang/OTP at hand, which may be another patch than it was made with.
+    fn adapted<'r>(
+        &self,
+        release: &'r Release,
+        otp: &Otp,
+        tree: &mut Tree,
+        boot_path: &TreePath,
+    ) -> Result<Cow<'r, Release>, AssembleError> {
+        let differences = otp::check(release, otp)?;
+        if differences.is_empty() {
+            return Ok(Cow::Borrowed(release));
+        }
+        let boot = boot::adapt(&release.boot, tree, otp, &differences)?;
+        let bytes = boot.to_bytes().map_err(|error| AssembleError::Bug(error.to_string()))?;
+        if let Some(node) = tree.get_mut(boot_path) {
+            node.kind = NodeKind::File(Content::from_bytes(bytes));
+        }
+        let named: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        self.notes.note(format!(
+            "the boot script is made anew for another patch of Erlang/OTP than the release was made with: {}",
+            named.join("; ")
+        ));
+        Ok(Cow::Owned(Release { boot, ..release.clone() }))
     }
 
     /// Finds every library, and takes out those that nothing loads.

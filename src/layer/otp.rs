@@ -239,12 +239,13 @@ pub(crate) fn application_of(path: &str) -> Option<(&str, &str)> {
     directory.split_once('-')
 }
 
-/// Checks that `otp` has the emulator and the applications that `release` was made for, in exactly those
-/// versions.
+/// Checks that `otp` has the emulator and the applications that `release` was made for; gives back those that it has
+/// in another version of the same release of OTP, for which the boot script has to be
+/// [adapted](super::boot::adapt).
 ///
 /// # Errors
-/// [`OtpError::Differs`] lists all that differ.
-pub fn check(release: &Release, otp: &Otp) -> Result<(), OtpError> {
+/// [`OtpError::Differs`] lists all that differ when one is missing, or the releases of OTP are not the same.
+pub fn check(release: &Release, otp: &Otp) -> Result<Vec<Difference>, OtpError> {
     for (what, erts_version) in [
         (format!("the release {} {}", release.name, release.version), &release.erts_version),
         (format!("the Erlang/OTP from {}", otp.source), &otp.erts_version),
@@ -272,8 +273,10 @@ pub fn check(release: &Release, otp: &Otp) -> Result<(), OtpError> {
             differences.push(Difference { application, wanted, there });
         }
     }
-    if differences.is_empty() {
-        return Ok(());
+    let patch = otp_release(&release.erts_version) == otp_release(&otp.erts_version)
+        && differences.iter().all(|difference| !difference.there.is_empty());
+    if differences.is_empty() || patch {
+        return Ok(differences);
     }
     Err(OtpError::Differs {
         release: format!("{} {}", release.name, release.version).escape_debug().to_string(),

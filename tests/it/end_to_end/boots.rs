@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::bench::{Bench, Mirror, full, shared, skip, succeed, text, tools};
+use super::bench::{Bench, Mirror, full, shared, skip, succeed, text, text as text_of, tools};
 
 /// The flags of `assemble` that take a release and packages and write `output`.
 pub(super) fn assemble_flags(release: &Path, mirror: &Mirror, output: &Path) -> Vec<OsString> {
@@ -144,6 +144,46 @@ fn a_release_boots_on_the_erlang_package_of_alpine() {
         let output = bench.path("out");
         succeed(&mut bench.leanfs(assemble_flags(&release, &Mirror::shared()?, &output)));
         bench.verify(&output, ["--expect", "hello from"]);
+        Some(())
+    };
+    let _ = test();
+}
+
+/// A release that was made with another patch of OTP 27 than the package has: its boot script is made anew.
+#[test]
+fn a_release_boots_on_another_patch_of_its_otp() {
+    let test = || -> Option<()> {
+        boot_tools()?;
+        let tarball = shared()?.join("releases/hello-otp27-noerts.tar.gz");
+        let bench = Bench::new();
+        let release = bench.path("release");
+        fs_err::create_dir(&release).expect("a directory");
+        succeed(Command::new("tar").arg("-xzf").arg(tarball).arg("-C").arg(&release));
+        let version = release.join("releases/0.1.0");
+        let made_with = |text: &str| {
+            text.replace("kernel-10.2.7.1", "kernel-10.2.6")
+                .replace("\"10.2.7.1\"", "\"10.2.6\"")
+                .replace("stdlib-6.2.2.1", "stdlib-6.2")
+                .replace("\"6.2.2.1\"", "\"6.2\"")
+                .replace("\"15.2.7\"", "\"15.2.6\"")
+        };
+        let rel = version.join("hello.rel");
+        fs_err::write(&rel, made_with(&fs_err::read_to_string(&rel).expect("a .rel file"))).expect("written");
+        let boot = fs_err::read(version.join("start.boot")).expect("a boot script");
+        let text = format!("{}.", leanfs::beam::BootScript::parse(&boot).expect("a boot script").to_term());
+        let changed = leanfs::beam::BootScript::parse_text(made_with(&text).as_bytes()).expect("still one");
+        assert!(changed.paths().contains("$ROOT/lib/kernel-10.2.6/ebin"));
+        fs_err::write(version.join("start.boot"), changed.to_bytes().expect("plain terms")).expect("written");
+
+        // At every level, since the script has to change even where nothing is pruned.
+        for level in if full() { vec!["modules", "none"] } else { vec!["modules"] } {
+            let output = bench.path("out");
+            let mut flags = assemble_flags(&release, &Mirror::shared()?, &output);
+            flags.extend(["--prune", level].map(OsString::from));
+            let said = text_of(&succeed(&mut bench.leanfs(flags)));
+            assert!(said.contains("kernel 10.2.6 wanted, 10.2.7.1 there"), "{said}");
+            bench.verify(&output, ["--expect", "hello from"]);
+        }
         Some(())
     };
     let _ = test();
