@@ -298,7 +298,7 @@ image and kernel                                            14,828,580
 Pruning took
   OTP applications that the release does not list                          3,000,000   2 files
   what only development needs (sources, headers, examples, documentation)     61,000   2 files
-  module                                                                      51,000   2 files
+  modules that nothing reaches                                                51,000   2 files
   Erlang's port mapper, as distribution is off                                48,000    1 file
   what running systems don't read inside of files that stay                  632,300  11 files
 

@@ -347,7 +347,7 @@ package zlib 1.3.2-r0
   below it
   122,000 bytes in 9 entries, 44,650 of the image
   322,300 bytes before pruning
-  2 files went by the rule module  51,000 bytes
+  2 files went by the rule module (modules that nothing reaches)  51,000 bytes
 ",
         );
         check(

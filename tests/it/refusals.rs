@@ -82,7 +82,7 @@ fn releases_that_can_not_be_used() {
 fn an_otp_of_another_version_is_told_application_by_application() {
     let otp = TestRepo::new()
         .package("erlang27", "27.1-r0")
-        .program("usr/lib/erlang/erts-15.1/bin/beam.smp", tiny::static_elf())
+        .program("usr/lib/erlang/erts-16.1/bin/beam.smp", tiny::static_elf())
         .file("usr/lib/erlang/lib/kernel-10.1/ebin/kernel.app", "x")
         .file("usr/lib/erlang/lib/stdlib-6.0/ebin/stdlib.app", "x");
     let place = Place::new(&otp);
@@ -92,7 +92,7 @@ fn an_otp_of_another_version_is_told_application_by_application() {
     place.refuses(
         &[],
         1,
-        &["erts 15.0 wanted, 15.1 there", "kernel 10.0 wanted, 10.1 there", "include_erts: true", "--otp"],
+        &["erts 15.0 wanted, 16.1 there", "kernel 10.0 wanted, 10.1 there", "include_erts: true", "--otp"],
     );
     place.refuses(&["--otp", "release"], 1, &["release"]);
 }

@@ -12,9 +12,14 @@ fn trace_with(script: &str, prune: &str) -> Result<VerifyReport, VmError> {
     output::sample::write(directory.path());
     let manifest = directory.path().join("manifest.json");
     let text = fs_err::read_to_string(&manifest).expect("readable");
-    let file = |path: &str| serde_json::json!({"path": path, "kind": "file", "size": 1, "layer": "release", "part": ""});
+    let file = |path: &str| {
+        serde_json::json!({"path": path, "kind": "file", "size": 1, "size_before": 1, "compressed": 1,
+            "layer": "release", "part": "", "because": "", "by": null})
+    };
     let files = serde_json::json!([file("/a/ebin/lists.beam"), file("/a/priv/x")]);
-    let text = text.replace(r#""files":[]"#, &format!(r#""files":{files},"prune":"{prune}""#));
+    let text = text
+        .replace(r#""files":[]"#, &format!(r#""files":{files}"#))
+        .replace(r#""prune":"apps""#, &format!(r#""prune":"{prune}""#));
     fs_err::write(&manifest, text).expect("written");
     let mut settings = VerifySettings::new(directory.path());
     settings.expect = vec![console_regex("^hello$").expect("a pattern")];

@@ -61,7 +61,8 @@ fn trace(machine: &Machine, tree: Tree) -> Result<Trace, VmError> {
         .filter(|(_, node)| matches!(node.kind, NodeKind::File(_)))
         .map(|(path, _)| {
             serde_json::json!({
-                "path": path.to_string(), "kind": "file", "size": 1, "layer": "release", "part": "",
+                "path": path.to_string(), "kind": "file", "size": 1, "size_before": 1, "compressed": 1, "layer": "release",
+                "part": "", "because": "", "by": null,
             })
         })
         .collect();
@@ -75,7 +76,7 @@ fn trace(machine: &Machine, tree: Tree) -> Result<Trace, VmError> {
         })
         .collect();
     let manifest = serde_json::json!({
-        "format": 1, "leanfs": "0.1.0", "arch": "x86_64",
+        "format": 2, "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [],
         "release": { "name": "a", "version": "1", "erts": "15", "otp_source": "release", "applications": {} },
         "packages": [], "left_out": [], "unknown_scripts": [], "notes": [], "removed": [],
         "files": files, "outputs": outputs,
