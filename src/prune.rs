@@ -108,6 +108,8 @@ pub struct PruneInput<'a> {
     pub programs: &'a BTreeSet<TreePath>,
     /// Whether there is a shell, which may start any program.
     pub shell: bool,
+    /// What the user lays over the image: modules there are meant to be used.
+    pub overlay: Option<&'a Tree>,
     /// Modules and applications that stay.
     pub keep: &'a [Pattern],
     /// Modules that a trace saw.
@@ -400,6 +402,7 @@ mod tests {
                 arguments: &["beam.smp", "--", "-noshell"].map(|word| word.as_bytes().to_vec()),
                 programs: &[format!("{otp}/erts-15.2/bin/beam.smp").parse().expect("good")].into(),
                 shell: false,
+                overlay: None,
                 keep: &[],
                 traced: &BTreeSet::new(),
                 keep_package_db: false,

@@ -104,6 +104,7 @@ impl Assembly<'_> {
                 arguments: &start.arguments,
                 programs: &programs,
                 shell: inputs.shell || start.needs_shell.is_some(),
+                overlay: laid_over,
                 keep: &recipe.prune.keep,
                 traced: inputs.traced,
                 keep_package_db: recipe.prune.keep_package_db,

@@ -88,7 +88,7 @@ pub(super) struct Outcome {
 struct Found {
     path: TreePath,
     application: Option<String>,
-    /// It stands where no code path leads: something else knows it.
+    /// It stands where no code path leads, or the user put it there: something else knows it.
     apart: bool,
 }
 
@@ -105,7 +105,8 @@ pub(super) fn prune(tree: &Tree, input: &PruneInput<'_>) -> Result<Outcome, Prun
     roots.kept(input, &modules, &applications);
     for (module, found) in modules.iter().zip(&found) {
         if found.apart {
-            roots.add(Target::Module(Atom::clone(&module.name)), "it stands outside of every code path");
+            let because = "it stands outside of every code path, or the overlay brings it";
+            roots.add(Target::Module(Atom::clone(&module.name)), because);
         }
     }
     let reached = reach::reach(&modules, &roots.roots, &roots.surroundings);
@@ -161,11 +162,9 @@ fn find(tree: &Tree, input: &PruneInput<'_>) -> (Vec<Found>, Vec<(TreePath, Tree
             shadowed.push((path.clone(), first));
             continue;
         }
-        found.push(Found {
-            path: path.clone(),
-            apart: application.is_none() && !is_consolidated,
-            application,
-        });
+        let laid_over = input.overlay.is_some_and(|overlay| overlay.get(path).is_some());
+        let apart = laid_over || application.is_none() && !is_consolidated;
+        found.push(Found { path: path.clone(), application, apart });
     }
     (found, shadowed)
 }
@@ -278,8 +277,16 @@ impl Roots {
 
     /// The flags that the emulator is started with.
     fn arguments(&mut self, input: &PruneInput<'_>) {
-        let words: Vec<String> =
+        let mut words: Vec<String> =
             input.arguments.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        // A shell starts the release with the flags of its scripts, which end in the same calls.
+        if let [_, flag, script, ..] = words.as_slice()
+            && flag == "-c"
+        {
+            words = script.split_whitespace().map(|word| word.trim_matches(['"', '\'']).to_owned()).collect();
+            words.push("-noshell".to_owned());
+            self.function("elixir", "start_cli", 0, "the release's script calls it");
+        }
         let shell = !words.iter().any(|word| word == "-noshell" || word == "-noinput");
         self.surroundings.shell = shell;
         self.surroundings.distribution = input.distribution;

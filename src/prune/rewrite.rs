@@ -74,7 +74,7 @@ pub fn rewrite(tree: &mut Tree, input: &RewriteInput<'_>) -> Result<Rewritten, P
     let mut jobs = Vec::new();
     for (path, node) in tree.iter() {
         if let NodeKind::File(content) = &node.kind
-            && let Some(kind) = kind_of(path, node, content, input)
+            && let Some(kind) = kind_of(path, node, content, tree, input)
                 .map_err(|source| PruneError::Io { path: path.clone(), source })?
         {
             jobs.push((path.clone(), content.clone(), kind));
@@ -109,6 +109,7 @@ fn kind_of(
     path: &TreePath,
     node: &Node,
     content: &Content,
+    tree: &Tree,
     input: &RewriteInput<'_>,
 ) -> io::Result<Option<Kind>> {
     if matches!(node.origin.layer, LayerKind::Overlay | LayerKind::Kernel | LayerKind::Skeleton) {
@@ -133,10 +134,22 @@ fn kind_of(
     if bytes.ends_with(b".beam") && path.is_below(input.release_root) {
         return Ok(Some(Kind::Module { platform: false }));
     }
+    if has_integrity_sum(path, tree) {
+        return Ok(None);
+    }
     if content.len() >= 64 && content.read_head(ElfFile::MAGIC.len())? == ElfFile::MAGIC {
         return Ok(Some(Kind::Elf));
     }
     Ok(None)
+}
+
+/// Whether a library checks its own bytes when it is loaded: a file beside it holds the sum (`.libgnutls.so.30.hmac`,
+/// NSS's `libsoftokn3.chk`), or for OpenSSL's FIPS provider its configuration.
+fn has_integrity_sum(path: &TreePath, tree: &Tree) -> bool {
+    let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else { return false };
+    let beside = |name: Vec<u8>| directory.join(name).is_ok_and(|path| tree.get(&path).is_some());
+    let stem = name.strip_suffix(b".so").unwrap_or(name);
+    name == b"fips.so" || beside([b".", name, b".hmac"].concat()) || beside([stem, b".chk"].concat())
 }
 
 type Job = (TreePath, Content, Kind);
