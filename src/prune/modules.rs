@@ -459,7 +459,7 @@ fn atoms_of(term: &Term) -> BTreeSet<Atom> {
 
 fn reason(cause: &Cause, modules: &[Module]) -> Reason {
     match cause {
-        Cause::Root(because) => Reason { because: because.clone(), by: None },
+        Cause::Root(because) | Cause::Default(because) => Reason { because: because.clone(), by: None },
         Cause::Function { by, function, how } => {
             let caller = &modules[*by];
             let function = &caller.code.functions[*function];

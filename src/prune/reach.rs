@@ -65,6 +65,8 @@ pub(super) enum Target {
 pub(super) enum Cause {
     /// A root: the words say which.
     Root(String),
+    /// A root in the platform's own configuration, to which conditions apply.
+    Default(String),
     /// A function of another module.
     Function {
         /// The module, by its index.
@@ -128,8 +130,6 @@ struct Walk<'a> {
     compiling: bool,
     /// Atoms that are made outside of the platform.
     words: HashSet<&'a str>,
-    /// Whether the root at hand is the platform's own configuration, to which conditions apply.
-    by_platform: bool,
     /// Functions that are reached, and whose calls wait for a word.
     waiting_functions: Vec<FunctionId>,
     /// Edges that wait for a word.
@@ -167,7 +167,6 @@ impl<'a> Walk<'a> {
                 .collect(),
             compiling: false,
             words: surroundings.words.iter().map(|word| &**word).collect(),
-            by_platform: false,
             waiting_functions: Vec::new(),
             waiting: Vec::new(),
             by_name: modules.iter().enumerate().map(|(index, module)| (&*module.name, index)).collect(),
@@ -208,7 +207,10 @@ impl<'a> Walk<'a> {
                 }
             }
             Target::Names { atoms, platform } => {
-                self.by_platform = *platform;
+                let cause = match cause {
+                    Cause::Root(because) if *platform => Cause::Default(because),
+                    cause => cause,
+                };
                 for atom in atoms {
                     if let Some(&named) = self.by_name.get(&**atom) {
                         self.made(named);
@@ -217,7 +219,6 @@ impl<'a> Walk<'a> {
                         }
                     }
                 }
-                self.by_platform = false;
             }
         }
     }
@@ -352,8 +353,8 @@ impl<'a> Walk<'a> {
     /// Whether what a function does with another module can happen. What waits for a word is remembered.
     fn happens(&mut self, module: usize, function: usize, cause: &Cause) -> bool {
         let by = match cause {
-            Cause::Root(_) if !self.by_platform => return true,
-            Cause::Root(_) => None,
+            Cause::Root(_) => return true,
+            Cause::Default(_) => None,
             Cause::Function { by, function, .. } => Some((*by, *function)),
         };
         let Some(condition) = self.conditions[module] else { return true };
