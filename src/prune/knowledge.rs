@@ -17,12 +17,21 @@ pub(super) enum Condition {
     Shell,
     /// When Erlang's distribution is on.
     Distribution,
-    /// When the release's own code, its configuration or its flags have one of these words as an atom.
+    /// When code that is reached, outside of the applications of [`CORE`], or the configuration or the flags have one
+    /// of these words as an atom.
     Words(&'static [&'static str]),
 }
 
 /// Modules by which code that is there as a term becomes text.
 const SHOWS_SOURCE: &[&str] = &["Elixir.Macro", "Elixir.Code", "Elixir.EEx"];
+
+/// The applications whose words are no reason for a condition to hold: they implement what the words ask for.
+const CORE: &[&str] = &["kernel", "stdlib", "sasl", "compiler", "elixir", "logger", "iex", "eex", "mix"];
+
+/// Whether the atoms in an application's code are only what it can be asked for.
+pub(super) fn is_core(application: &str) -> bool {
+    CORE.contains(&application)
+}
 
 /// The modules that have a condition, by name; a `*` at the end stands for anything.
 pub(super) const CONDITIONS: &[(&str, Condition)] = &[
@@ -101,12 +110,10 @@ pub(super) const CONDITIONS: &[(&str, Condition)] = &[
     ("erl_epmd", Condition::Distribution),
     ("net_adm", Condition::Distribution),
     ("global_search", Condition::Distribution),
-    ("sofs", Condition::Distribution),
     ("inet_tcp_dist", Condition::Distribution),
     ("inet6_tcp_dist", Condition::Distribution),
     ("erl_boot_server", Condition::Words(&["start_boot_server", "boot_server_slaves"])),
     // Ways to open files and sockets that are asked for by a word.
-    ("raw_file_io_list", Condition::Words(&["raw"])),
     ("raw_file_io_delayed", Condition::Words(&["delayed_write"])),
     ("raw_file_io_compressed", Condition::Words(&["compressed", "compressed_one"])),
     ("raw_file_io_inflate", Condition::Words(&["compressed", "compressed_one"])),
@@ -118,19 +125,12 @@ pub(super) const CONDITIONS: &[(&str, Condition)] = &[
     ("inet_sctp", Condition::Words(&["sctp", "inet_sctp", "gen_sctp"])),
     ("local_tcp", Condition::Words(&["local"])),
     ("local_udp", Condition::Words(&["local"])),
-    ("gen_tcp_socket", Condition::Words(&["inet_backend", "socket"])),
-    ("gen_udp_socket", Condition::Words(&["inet_backend", "socket"])),
-    ("socket", Condition::Words(&["inet_backend", "socket"])),
+    ("gen_tcp_socket", Condition::Words(&["inet_backend"])),
+    ("gen_udp_socket", Condition::Words(&["inet_backend"])),
+    ("socket", Condition::Words(&["inet_backend"])),
     // Handlers of logger and of error_logger.
     ("logger_disk_log_h", Condition::Words(&["logger_disk_log_h"])),
-    ("disk_log*", Condition::Words(&["disk_log", "logger_disk_log_h"])),
     ("log_mf_h", Condition::Words(&["log_mf_h", "error_logger_mf_dir"])),
-    ("win32reg", Condition::Words(&[])),
-    ("erlsrv", Condition::Words(&[])),
-    // Releases that are upgraded while they run.
-    ("release_handler_1", Condition::Words(&["release_handler"])),
-    ("erl_tar", Condition::Words(&["release_handler"])),
-    ("systools*", Condition::Words(&["release_handler"])),
     // Names that are looked up without the C library.
     ("inet_res", Condition::Words(&["inet_res", "inetrc", "dns"])),
     ("inet_dns*", Condition::Words(&["inet_res", "inetrc", "dns"])),

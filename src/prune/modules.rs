@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::knowledge;
 use super::reach::{self, Cause, How, Module, Reached, Root, Surroundings, Target};
 use super::{PruneError, PruneInput, Reason, Rule};
 use crate::beam::container::Container;
@@ -61,6 +62,11 @@ const APPLICATION_CALLBACKS: [(&str, u32); 5] =
 /// What evaluated Elixir code may use without naming it.
 const EVALUATED: [&str; 3] = ["Elixir.Kernel", "Elixir.Config", "Elixir.System"];
 
+/// Modules through which a release asks for addresses of names: without any of them in code outside of the core, only
+/// `inet_config` would, for a host name without a dot, and it does without an answer.
+const NETWORKING: [&str; 9] =
+    ["inet", "gen_tcp", "gen_udp", "gen_sctp", "ssl", "httpc", "inet_gethost_native", "net_adm", "inet_db"];
+
 /// Functions that make the names of modules, of which the name can't be seen.
 const NAME_MAKERS: &[(&str, &str)] = &[
     ("erlang", "list_to_atom"),
@@ -82,6 +88,8 @@ pub(super) struct Outcome {
     pub(super) unfollowed: Vec<UnfollowedCall>,
     /// The modules that stay.
     pub(super) kept: BTreeSet<Atom>,
+    /// Whether something may ask for the address of a name.
+    pub(super) resolves_names: bool,
 }
 
 /// A module of the tree and its application.
@@ -129,6 +137,8 @@ pub(super) fn prune(tree: &Tree, input: &PruneInput<'_>) -> Result<Outcome, Prun
         }
     }
     outcome.unfollowed = unfollowed(&modules, &reached);
+    outcome.resolves_names =
+        input.distribution || NETWORKING.iter().any(|word| reached.words.contains(*word));
     Ok(outcome)
 }
 
@@ -201,7 +211,11 @@ fn read_one(tree: &Tree, found: &Found) -> Result<Module, PruneError> {
         Some(application) => beam::is_platform_application(application),
         None => !found.apart,
     };
-    Ok(Module { name: module.name, path: path.clone(), platform, code })
+    let core = match &found.application {
+        Some(application) => knowledge::is_core(application),
+        None => platform,
+    };
+    Ok(Module { name: module.name, path: path.clone(), platform, core, code })
 }
 
 struct Roots {

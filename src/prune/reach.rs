@@ -7,7 +7,8 @@
 //! - An atom that names a module and that a reached function makes (not one that it only compares with) makes the
 //!   module *known*. Of a known module, a function is reached when a reached function calls `Module:function(…)` with
 //!   that name and number of arguments and a module that is no constant (so `Module:init(Arguments)` in `gen_server`
-//!   reaches the callbacks), or when one function makes both atoms, the module's and the function's.
+//!   reaches the callbacks), or when one function makes both atoms, the module's and the function's. Where the name
+//!   of the function is no constant either, it may be every atom that the calling module makes.
 //! - Names of modules that the release's own code makes, or that stand in its configuration, count more: all that
 //!   the module exports is reached. In Erlang's and Elixir's own code the same would keep everything, because `file`,
 //!   `code` and `error` are words there before they are modules.
@@ -30,6 +31,8 @@ pub(super) struct Module {
     pub(super) path: TreePath,
     /// Whether it is Erlang's or Elixir's own.
     pub(super) platform: bool,
+    /// Whether its atoms are only what it can be asked for.
+    pub(super) core: bool,
     pub(super) code: Code,
 }
 
@@ -96,6 +99,8 @@ pub(super) struct Reached {
     pub(super) modules: BTreeMap<usize, Cause>,
     /// For each function, by the indexes of its module and itself, what reached it first.
     pub(super) functions: BTreeMap<(usize, usize), Cause>,
+    /// Atoms that are made, and modules that are called, outside of the core.
+    pub(super) words: BTreeSet<Atom>,
 }
 
 type FunctionId = (usize, usize);
@@ -118,7 +123,8 @@ pub(super) fn reach(modules: &[Module], roots: &[Root], surroundings: &Surroundi
         walk.target(&root.what, Cause::Root(root.because.clone()));
     }
     walk.run();
-    Reached { modules: walk.reached_modules, functions: walk.reached }
+    let words = walk.words.iter().map(|word| Atom::from(*word)).collect();
+    Reached { modules: walk.reached_modules, functions: walk.reached, words }
 }
 
 struct Walk<'a> {
@@ -128,14 +134,14 @@ struct Walk<'a> {
     conditions: Vec<Option<Condition>>,
     /// Whether something compiles or evaluates source code.
     compiling: bool,
-    /// Atoms that are made outside of the platform.
+    /// Atoms that are made outside of the core.
     words: HashSet<&'a str>,
     /// Functions that are reached, and whose calls wait for a word.
     waiting_functions: Vec<FunctionId>,
     /// Edges that wait for a word.
     waiting: Vec<(usize, usize, Cause)>,
     by_name: HashMap<&'a str, usize>,
-    exports: Vec<HashMap<(&'a str, u32), usize>>,
+    exports: Vec<BTreeMap<(&'a str, u32), usize>>,
     reached: BTreeMap<FunctionId, Cause>,
     reached_modules: BTreeMap<usize, Cause>,
     queue: Vec<FunctionId>,
@@ -143,6 +149,10 @@ struct Walk<'a> {
     known: BTreeSet<usize>,
     /// Names and arities that are called on modules which are no constants, and who does.
     applied: BTreeMap<(&'a str, Option<u32>), FunctionId>,
+    /// For each module, the atoms that its reached functions make, and the numbers of arguments of calls in which
+    /// neither module nor function is a constant.
+    names: Vec<BTreeSet<&'a Atom>>,
+    open: Vec<BTreeSet<u32>>,
     /// Modules whose structs are made, or may be.
     structs: HashSet<usize>,
     /// Implementations of protocols that wait for the struct of a module, with the function that names them.
@@ -176,6 +186,8 @@ impl<'a> Walk<'a> {
             queue: Vec::new(),
             known: BTreeSet::new(),
             applied: BTreeMap::new(),
+            names: vec![BTreeSet::new(); modules.len()],
+            open: vec![BTreeSet::new(); modules.len()],
             structs: HashSet::new(),
             unmade: HashMap::new(),
         }
@@ -281,10 +293,29 @@ impl<'a> Walk<'a> {
             }
         }
         for apply in function.applies.keys() {
-            if let Some(name) = &apply.function
-                && !describes(name)
-            {
-                self.applied(name, apply.arity, id);
+            match &apply.function {
+                Some(name) => self.applied(name, apply.arity, id),
+                // The function's name is a value, too: one that the module makes somewhere, as `gen_server` does.
+                None => {
+                    if let Some(arity) = apply.arity
+                        && self.open[own].insert(arity)
+                    {
+                        let names: Vec<&'a Atom> = self.names[own].iter().copied().collect();
+                        for name in names {
+                            self.applied(name, Some(arity), id);
+                        }
+                    }
+                }
+            }
+        }
+        if !function.atoms.is_empty() {
+            let arities: Vec<u32> = self.open[own].iter().copied().collect();
+            for name in &function.atoms {
+                if self.names[own].insert(name) {
+                    for &arity in &arities {
+                        self.applied(name, Some(arity), id);
+                    }
+                }
             }
         }
         if describes(&function.name) {
@@ -318,12 +349,12 @@ impl<'a> Walk<'a> {
                 self.name(named, &function.atoms, module.platform, &by(How::Names));
             }
         }
-        if !module.platform {
+        if !module.core {
             self.words_of(function);
         }
     }
 
-    /// Atoms that the release's own code makes may be what something waits for.
+    /// Atoms that are made outside of the core may be what something waits for.
     fn words_of(&mut self, function: &'a crate::beam::Function) {
         let before = self.words.len();
         self.words.extend(function.atoms.iter().map(|atom| &**atom));
@@ -400,7 +431,7 @@ impl<'a> Walk<'a> {
 
     fn applied(&mut self, name: &'a Atom, arity: Option<u32>, id: FunctionId) {
         let call = (&**name, arity);
-        if self.applied.contains_key(&call) {
+        if describes(name) || self.applied.contains_key(&call) {
             return;
         }
         self.applied.insert(call, id);
