@@ -130,6 +130,7 @@ pub(super) const CONDITIONS: &[(&str, Condition)] = &[
     ("socket", Condition::Words(&["inet_backend"])),
     // Handlers of logger and of error_logger.
     ("logger_disk_log_h", Condition::Words(&["logger_disk_log_h"])),
+    ("win32reg", Condition::Words(&[])),
     ("log_mf_h", Condition::Words(&["log_mf_h", "error_logger_mf_dir"])),
     // Names that are looked up without the C library.
     ("inet_res", Condition::Words(&["inet_res", "inetrc", "dns"])),
@@ -176,6 +177,8 @@ const FUNCTIONS: &[(&str, &str, Condition)] = &[
     // Both are started at boot, and do the most of what they can only when they are asked.
     ("peer", "*", Condition::Words(&["peer"])),
     ("release_handler", "handle_call", Condition::Words(&["release_handler"])),
+    // Several modules at once, or none: `code:atomic_load`.
+    ("code", "finish_loading", Condition::Words(&["code"])),
     // The node's part of distribution.
     ("net_kernel", "init", Condition::Distribution),
     ("net_kernel", "handle_*", Condition::Distribution),
@@ -205,6 +208,7 @@ const LIBRARIES: &[&str] = &[
     "binary",
     "calendar",
     "dict",
+    "disk_log",
     "ets",
     "file",
     "filelib",
