@@ -198,9 +198,6 @@ pub fn prune(tree: &mut Tree, input: &PruneInput<'_>) -> Result<Pruned, PruneErr
     if input.level >= PruneLevel::Modules {
         let outcome = modules::prune(tree, input)?;
         pruned.removals.extend(remove(tree, outcome.doomed));
-        if !outcome.resolves_names {
-            pruned.removals.extend(remove(tree, programs::name_resolver(tree, input)));
-        }
         pruned.reasons = outcome.reasons;
         pruned.unfollowed = outcome.unfollowed;
         pruned.kept_modules = Some(outcome.kept);

@@ -62,11 +62,6 @@ const APPLICATION_CALLBACKS: [(&str, u32); 5] =
 /// What evaluated Elixir code may use without naming it.
 const EVALUATED: [&str; 3] = ["Elixir.Kernel", "Elixir.Config", "Elixir.System"];
 
-/// Modules through which a release asks for addresses of names: without any of them in code outside of the core, only
-/// `inet_config` would, for a host name without a dot, and it does without an answer.
-const NETWORKING: [&str; 9] =
-    ["inet", "gen_tcp", "gen_udp", "gen_sctp", "ssl", "httpc", "inet_gethost_native", "net_adm", "inet_db"];
-
 /// Functions that make the names of modules, of which the name can't be seen.
 const NAME_MAKERS: &[(&str, &str)] = &[
     ("erlang", "list_to_atom"),
@@ -88,8 +83,6 @@ pub(super) struct Outcome {
     pub(super) unfollowed: Vec<UnfollowedCall>,
     /// The modules that stay.
     pub(super) kept: BTreeSet<Atom>,
-    /// Whether something may ask for the address of a name.
-    pub(super) resolves_names: bool,
 }
 
 /// A module of the tree and its application.
@@ -137,8 +130,6 @@ pub(super) fn prune(tree: &Tree, input: &PruneInput<'_>) -> Result<Outcome, Prun
         }
     }
     outcome.unfollowed = unfollowed(&modules, &reached);
-    outcome.resolves_names =
-        input.distribution || NETWORKING.iter().any(|word| reached.words.contains(*word));
     Ok(outcome)
 }
 

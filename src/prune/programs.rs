@@ -3,9 +3,10 @@
 
 use super::{PruneInput, Rule, application_of};
 use crate::recipe::PruneLevel;
-use crate::tree::{Node, NodeKind, Tree, TreePath};
+use crate::tree::{Node, NodeKind, TreePath};
 
-/// What the emulator starts by itself: ports, name look-ups.
+/// What the emulator starts by itself: ports, and name look-ups, of which there is one at the start where the host's
+/// name has no dot (as in a container): without the program the emulator ends then.
 const STARTED_BY_EMULATOR: [&[u8]; 2] = [b"erl_child_setup", b"inet_gethost"];
 
 pub(super) fn unused(path: &TreePath, node: &Node, input: &PruneInput<'_>) -> Option<(Rule, String)> {
@@ -29,16 +30,6 @@ pub(super) fn unused(path: &TreePath, node: &Node, input: &PruneInput<'_>) -> Op
         return goes("PID 1 does what this script would do");
     }
     None
-}
-
-/// The program by which the emulator asks the C library for the address of a name.
-pub(super) fn name_resolver(tree: &Tree, input: &PruneInput<'_>) -> Vec<(TreePath, Rule, String)> {
-    let found = tree.iter().filter(|(path, _)| of_emulator(path, input) == Some(b"inet_gethost"));
-    found
-        .map(|(path, _)| {
-            (path.clone(), Rule::Program, "nothing in the release asks for the address of a name".to_owned())
-        })
-        .collect()
 }
 
 /// The name of a file in `erts-VERSION/bin`, or in `bin` of an OTP installation that is not the release.

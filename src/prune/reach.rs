@@ -99,8 +99,6 @@ pub(super) struct Reached {
     pub(super) modules: BTreeMap<usize, Cause>,
     /// For each function, by the indexes of its module and itself, what reached it first.
     pub(super) functions: BTreeMap<(usize, usize), Cause>,
-    /// Atoms that are made, and modules that are called, outside of the core.
-    pub(super) words: BTreeSet<Atom>,
 }
 
 type FunctionId = (usize, usize);
@@ -123,8 +121,7 @@ pub(super) fn reach(modules: &[Module], roots: &[Root], surroundings: &Surroundi
         walk.target(&root.what, Cause::Root(root.because.clone()));
     }
     walk.run();
-    let words = walk.words.iter().map(|word| Atom::from(*word)).collect();
-    Reached { modules: walk.reached_modules, functions: walk.reached, words }
+    Reached { modules: walk.reached_modules, functions: walk.reached }
 }
 
 struct Walk<'a> {
