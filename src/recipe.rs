@@ -277,9 +277,11 @@ pub struct Distribution {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
+    /// Nothing: exactly the release's own flags.
+    None,
     /// Nothing that limits processes, ports or schedulers.
     Server,
-    /// The least time and memory: one scheduler, small tables.
+    /// The least time and memory: one scheduler, small tables, modules that are loaded when they are first called.
     Tiny,
 }
 

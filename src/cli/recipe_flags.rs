@@ -93,7 +93,7 @@ pub(super) struct ContentFlags {
     #[arg(long)]
     keep_package_db: bool,
     /// What the emulator is tuned for, where the release's flags say nothing: server (nothing that limits processes,
-    /// ports or schedulers) or tiny (the least time and memory) [default: server]
+    /// ports or schedulers), tiny (the least time and memory) or none [default: server]
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
     /// The kernel: a package, a file, or none [default: package:linux-virt]

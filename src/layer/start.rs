@@ -13,6 +13,8 @@
 //!   left out. When it is on, `epmd` is a helper of PID 1 and not started by `erlexec`.
 //! - Standard output counts as no terminal: no colours in logs.
 //! - `RELEASE_TMP` is `/tmp`, and the name of the copied configuration has no time and no random number in it.
+//! - Flags that save time and memory are added where the release's own say nothing ([`Profile`](crate::recipe::Profile)).
+//!   A release that a shell starts gets none.
 //! - A locale of UTF-8 is assumed (`LANG=C.UTF-8`), and as no locale may be installed, Elixir's emulator gets
 //!   `+fnu`, which Elixir itself recommends then (as `ELIXIR_ERL_OPTIONS`, which can be set to something else).
 //!
@@ -26,6 +28,7 @@ mod bare;
 mod env_script;
 mod erlexec;
 mod mix;
+mod profile;
 mod relx;
 mod variables;
 
@@ -307,7 +310,13 @@ impl<'a> Planner<'a> {
         let mut merged = erlexec::merge(&command.arguments, &sources).map_err(flags_error)?;
         self.settle_distribution(&mut merged.flags, command.shell.is_some());
         self.check_boot_paths(&merged.flags)?;
-        let translated = erlexec::translate(merged, erts_major).map_err(flags_error)?;
+        profile::load_when_called(
+            &mut merged.flags,
+            self.run.profile,
+            self.run.env.contains_key("RELEASE_MODE"),
+        );
+        let mut translated = erlexec::translate(merged, erts_major).map_err(flags_error)?;
+        profile::add(&mut translated.emulator_flags, self.run.profile);
 
         let emulator = format!("{}/{}", self.bin, translated.emulator);
         let emulator_path =

@@ -98,15 +98,16 @@ impl fmt::Display for PruneLevel {
     }
 }
 
-/// `server` or `tiny`.
+/// `none`, `server` or `tiny`.
 impl FromStr for Profile {
     type Err = UnknownChoice;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
+            "none" => Ok(Self::None),
             "server" => Ok(Self::Server),
             "tiny" => Ok(Self::Tiny),
-            _ => Err(UnknownChoice::new("profile", text, "server and tiny are")),
+            _ => Err(UnknownChoice::new("profile", text, "none, server and tiny are")),
         }
     }
 }

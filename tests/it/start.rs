@@ -9,7 +9,7 @@ use std::process::Command;
 use leanfs::layer::otp::Otp;
 use leanfs::layer::release::{ROOT, Release, ReleaseKind};
 use leanfs::layer::start::{StartError, StartPlan, plan};
-use leanfs::recipe::{Distribution, RunSettings};
+use leanfs::recipe::{Distribution, Profile, RunSettings};
 use leanfs::tree::{Content, Metadata, Node, Origin, Tree, TreePath};
 
 fn path(text: &str) -> TreePath {
@@ -151,8 +151,15 @@ fn run_script(
     (arguments, env, release, directory)
 }
 
-fn settings(env: &[(&str, &str)], distribution: Option<Distribution>) -> RunSettings {
+/// Nothing beside what the scripts do.
+fn as_released() -> RunSettings {
     let mut run = RunSettings::default();
+    run.profile = Profile::None;
+    run
+}
+
+fn settings(env: &[(&str, &str)], distribution: Option<Distribution>) -> RunSettings {
+    let mut run = as_released();
     run.env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     run.distribution = distribution;
     run
@@ -249,7 +256,7 @@ fn a_release_without_erts_takes_its_root_from_otp() {
     }
     let otp = Otp::in_tree(&tree, &path("usr/lib/erlang")).expect("an OTP");
     leanfs::layer::otp::check(&release, &otp).expect("it fits");
-    let plan = plan(&tree, &release, &otp, &RunSettings::default()).expect("a plan");
+    let plan = plan(&tree, &release, &otp, &as_released()).expect("a plan");
     let arguments = arguments(&plan);
     let after =
         |flag: &str| arguments[1 + arguments.iter().position(|word| word == flag).expect(flag)].clone();
@@ -279,7 +286,7 @@ fn an_env_script_that_is_one_is_run_by_a_shell() {
     let (expected, _, release, directory) = run_script(&made.join("hello"), &files, &env);
     let tree = image(&release);
     let otp = Otp::of_release(&release).expect("its own");
-    let plan = plan(&tree, &release, &otp, &RunSettings::default()).expect("a plan");
+    let plan = plan(&tree, &release, &otp, &as_released()).expect("a plan");
     assert_eq!(plan.program.to_string(), "/bin/sh");
     let reason = plan.needs_shell.expect("a shell");
     assert!(reason.starts_with("line 2 of env.sh, `export RELEASE_NODE"), "{reason}");
@@ -360,7 +367,7 @@ fn a_bare_release_and_otp_share_the_applications() {
         (false, "/usr/lib/erlang", vec!["/usr/lib/erlang/lib/r-1 /app/lib/r-1"]),
     ] {
         let (release, tree, otp, _directory) = bare(None, kernel_in_release);
-        let plan = plan(&tree, &release, &otp, &RunSettings::default()).expect("a plan");
+        let plan = plan(&tree, &release, &otp, &as_released()).expect("a plan");
         let expected = format!(
             "-- -root {root} -bindir /usr/lib/erlang/erts-13.1.5/bin -progname erl -- -home / -- -noshell -boot \
              /app/releases/1/start -config /app/releases/1/sys"
@@ -379,7 +386,7 @@ fn a_bare_release_and_otp_share_the_applications() {
 #[test]
 fn the_settings_name_the_node() {
     let (release, tree, otp, _directory) = bare(Some("-name own@host -setcookie own +A 3"), true);
-    let off = plan(&tree, &release, &otp, &RunSettings::default()).expect("a plan");
+    let off = plan(&tree, &release, &otp, &as_released()).expect("a plan");
     assert!(!arguments(&off).contains(&"-name".to_owned()));
     assert!(arguments(&off).contains(&"-setcookie".to_owned()));
     assert!(off.notes[0].contains("-name own@host in vm.args is not followed"), "{:?}", off.notes);
@@ -397,7 +404,7 @@ fn the_settings_name_the_node() {
 fn what_can_not_be_started_says_why() {
     let check = |vm_args: &str, expected: &str| {
         let (release, tree, otp, _directory) = bare(Some(vm_args), true);
-        let error = plan(&tree, &release, &otp, &RunSettings::default()).expect_err(expected);
+        let error = plan(&tree, &release, &otp, &as_released()).expect_err(expected);
         let text = match std::error::Error::source(&error) {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
@@ -491,7 +498,7 @@ fn flags_are_translated_as_by_erlexec() {
                 *word = format!("/usr/lib/erlang/erts-{erts}/bin");
             }
         }
-        let plan = plan(&tree, &release, &otp, &RunSettings::default()).expect("a plan");
+        let plan = plan(&tree, &release, &otp, &as_released()).expect("a plan");
         assert_eq!(arguments(&plan), expected, "{vm_args}");
     }
 }
