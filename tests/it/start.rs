@@ -609,8 +609,9 @@ fn a_planned_bare_release_really_starts() {
     let write = |name: &str, text: &str| fs_err::write(work.join(name), text).expect("written");
     write(
         "said.erl",
-        "-module(said).\n-export([start/2, stop/1]).\nstart(_, _) -> io:format(\"root ~s, env ~p, args ~p~n\", \
-         [code:root_dir(), application:get_env(said, key), init:get_plain_arguments()]), erlang:halt(0).\nstop(_) -> ok.\n",
+        "-module(said).\n-export([start/2, stop/1]).\nstart(_, _) -> io:format(\"root ~s, env ~p, args ~p, limits ~p/~p~n\", \
+         [code:root_dir(), application:get_env(said, key), init:get_plain_arguments(), \
+         erlang:system_info(process_limit), erlang:system_info(port_limit)]), erlang:halt(0).\nstop(_) -> ok.\n",
     );
     write(
         "said.app",
@@ -636,9 +637,6 @@ fn a_planned_bare_release_really_starts() {
     put(&mut tree, &format!("usr/lib/erlang/erts-{}/bin/beam.smp", release.erts_version), b"");
     let otp = Otp::in_tree(&tree, &path("usr/lib/erlang")).expect("an OTP");
     leanfs::layer::otp::check(&release, &otp).expect("it fits");
-    let plan =
-        plan(&tree, &release, &otp, &settings(&[("ERL_ZFLAGS", "-extra one two")], None)).expect("a plan");
-
     let app = work.join("app");
     fs_err::create_dir(&app).expect("a directory");
     let status = Command::new("tar").arg("xzf").arg(work.join("said.tar.gz")).arg("-C").arg(&app).status();
@@ -647,14 +645,27 @@ fn a_planned_bare_release_really_starts() {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{}{rest}", app.display()),
         _ => text.replace("/usr/lib/erlang", &otp_root),
     };
-    let output = Command::new(here(&plan.program.to_string()))
-        .args(arguments(&plan).iter().map(|word| here(word)))
-        .env_clear()
-        .envs(plan.env.iter().map(|(name, value)| (name, here(value))))
-        .output()
-        .expect("the emulator runs");
-    let said =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let args = if said.contains("\"--\"") { "[\"one\",\"two\",\"--\"]" } else { "[\"one\",\"two\"]" };
-    assert_eq!(said, format!("root {}, env {{ok,<<\"value\">>}}, args {args}\n", app.display()));
+    for (profile, flags, limits) in [
+        (Profile::None, "", "262144/65536"),
+        (Profile::Server, "", "262144/65536"),
+        (Profile::Tiny, "", "1024/1024"),
+        // What the release says wins, in any spelling.
+        (Profile::Tiny, "+P 4096 +Q2048 +S 1:1 ", "4096/2048"),
+    ] {
+        let mut run = settings(&[("ERL_ZFLAGS", &format!("{flags}-extra one two"))], None);
+        run.profile = profile;
+        let plan = plan(&tree, &release, &otp, &run).expect("a plan");
+        let output = Command::new(here(&plan.program.to_string()))
+            .args(arguments(&plan).iter().map(|word| here(word)))
+            .env_clear()
+            .envs(plan.env.iter().map(|(name, value)| (name, here(value))))
+            .output()
+            .expect("the emulator runs");
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let args = if said.contains("\"--\"") { "[\"one\",\"two\",\"--\"]" } else { "[\"one\",\"two\"]" };
+        let want =
+            format!("root {}, env {{ok,<<\"value\">>}}, args {args}, limits {limits}\n", app.display());
+        assert_eq!(said, want, "{profile:?} {flags}");
+    }
 }

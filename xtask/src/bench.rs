@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: leanfs beside the usual tools on the same files, on this machine.
 
+mod start;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -84,7 +86,20 @@ pub(crate) fn run() -> Result<()> {
     for (name, (ours, theirs)) in names.into_iter().zip(ours.into_iter().zip(theirs)) {
         println!("| {name} | {:.2}× | {:.3}× |", ours.0 / theirs.0, ours.1 as f64 / theirs.1 as f64);
     }
-    Ok(())
+    let mut images = Vec::new();
+    for profile in ["server", "tiny"] {
+        let output = scratch.path().join(profile);
+        let mut command = Command::new(&leanfs);
+        command.current_dir(&project).args(["assemble", "--offline", "--quiet", "--compress", "none"]);
+        command.args(["--profile", profile, "-o"]).arg(&output).arg("--cache-dir").arg(&cache);
+        demo::mirror_flags(&mut command, &place);
+        run::run(&mut command)?;
+        images.push((profile, output));
+    }
+    let named: Vec<(String, _)> =
+        images.into_iter().map(|(name, output)| (format!("leanfs, profile {name}"), output)).collect();
+    let named: Vec<(&str, _)> = named.iter().map(|(name, output)| (name.as_str(), output.clone())).collect();
+    start::compare(&project.join("_build/prod/rel/hello"), "hello", &named, "hello from")
 }
 
 fn row(name: &str, cost: &Cost, file: &Path) -> Result<()> {
