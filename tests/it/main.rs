@@ -2,6 +2,7 @@
 
 mod apk_formats;
 mod beam;
+mod beam_rewrite;
 mod cli;
 mod embed;
 mod end_to_end;
