@@ -1,6 +1,9 @@
 //! Formats of the BEAM.
 
-use leanfs::beam::{BootScript, Module, ReleaseFile, consult};
+use leanfs::beam::container::Container;
+use leanfs::beam::{
+    BootScript, Code, Module, ReleaseFile, StripOptions, consult, decode, encode, literals, strip,
+};
 
 /// A compiled module.
 pub fn beam_module(bytes: &[u8]) {
@@ -9,10 +12,38 @@ pub fn beam_module(bytes: &[u8]) {
     }
 }
 
+/// The code of a compiled module, and the module without what only tools read: that is a module with the same tables,
+/// and nothing is left to strip.
+pub fn beam_code(bytes: &[u8]) {
+    if let Ok(container) = Container::parse(bytes) {
+        let _ = literals(&container);
+        if let Ok(module) = Module::of(&container) {
+            let _ = Code::of(&container, &module);
+        }
+    }
+    for lines in [true, false] {
+        let options = StripOptions { lines, attributes: lines };
+        let Ok(stripped) = strip(bytes, options) else { continue };
+        assert_eq!(strip(&stripped, options).as_ref(), Ok(&stripped), "stripping once is enough");
+        assert_eq!(Module::parse(&stripped).ok(), Module::parse(bytes).ok(), "the tables are the same");
+    }
+}
+
+/// An external term: what is written of it is read as the same term.
+pub fn beam_term(bytes: &[u8]) {
+    let Ok(term) = decode(bytes) else { return };
+    // Nothing is equal to what is no number.
+    if let Ok(written) = encode(&term)
+        && term == term
+    {
+        assert_eq!(decode(&written), Ok(term));
+    }
+}
+
 /// A boot script: `start.boot`, or the text of `start.script`.
 pub fn beam_boot(bytes: &[u8]) {
     for script in [BootScript::parse(bytes), BootScript::parse_text(bytes)].into_iter().flatten() {
-        let _ = (script.applications(), script.modules());
+        let _ = (script.applications(), script.modules(), script.to_bytes());
     }
 }
 

@@ -6,17 +6,19 @@
 mod beam;
 mod elf;
 
-pub use beam::{beam_app, beam_boot, beam_module, beam_rel};
+pub use beam::{beam_app, beam_boot, beam_code, beam_module, beam_rel, beam_term};
 pub use elf::{elf_read, elf_strip};
 
 /// A function that is fuzzed.
 pub type Entry = fn(&[u8]);
 
 /// All of them, by the names of the targets.
-pub const ENTRIES: [(&str, Entry); 6] = [
+pub const ENTRIES: [(&str, Entry); 8] = [
     ("elf_read", elf_read),
     ("elf_strip", elf_strip),
     ("beam_module", beam_module),
+    ("beam_code", beam_code),
+    ("beam_term", beam_term),
     ("beam_boot", beam_boot),
     ("beam_app", beam_app),
     ("beam_rel", beam_rel),

@@ -155,7 +155,9 @@ fn the_code_is_read_as_the_compiler_reads_it() {
         .iter()
         .filter(|path| {
             let text = path.to_string_lossy();
-            ["/stdlib-", "/kernel-", "/lib/elixir/ebin", "/lib/logger/ebin"].iter().any(|part| text.contains(part))
+            ["/stdlib-", "/kernel-", "/lib/elixir/ebin", "/lib/logger/ebin"]
+                .iter()
+                .any(|part| text.contains(part))
         })
         .collect();
     if files.is_empty() {
@@ -163,7 +165,8 @@ fn the_code_is_read_as_the_compiler_reads_it() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let list = directory.path().join("files");
-    let names: Vec<String> = files.iter().map(|path| format!("{:?}.\n", path.display().to_string())).collect();
+    let names: Vec<String> =
+        files.iter().map(|path| format!("{:?}.\n", path.display().to_string())).collect();
     fs_err::write(&list, names.concat()).expect("written");
     // One line a function: the file, name, arity and what it calls, with tabs between.
     let said = erl(&format!(

@@ -31,7 +31,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "elf_read" | "elf_strip" => {
             [made("erts-15.0/bin/beam.smp"), compiled(directory.path()), foreign()].concat()
         }
-        "beam_module" => erlang(".beam"),
+        "beam_module" | "beam_code" => erlang(".beam"),
+        "beam_term" => [made("releases/1/start.boot"), erlang(".boot")].concat(),
         "beam_boot" => [made("releases/1/start.boot"), erlang(".boot"), erlang(".script")].concat(),
         "beam_app" => [made("lib/tiny-1/ebin/tiny.app"), erlang(".app")].concat(),
         "beam_rel" => [made("releases/1/tiny.rel"), erlang(".rel")].concat(),

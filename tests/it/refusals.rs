@@ -250,3 +250,36 @@ fn a_killed_run_leaves_the_old_output_or_the_new_one() {
     assert_eq!(names(&place.path("leanfs")), ["initramfs.cpio", "manifest.json"], "nothing is left over");
     assert!(fs_err::read(place.path("leanfs/initramfs.cpio")).expect("written") == new);
 }
+
+/// Each is named with its path, and what to do; at the level that leaves files as they are, modules are no matter.
+#[test]
+fn damaged_files_of_a_release() {
+    let place = Place::new(&TestRepo::new());
+    let module = "release/lib/tiny-1/ebin/tiny_damaged.beam";
+    fs_err::write(place.path(module), b"FOR1\0\0\0\xffBEAM").expect("written");
+    place.refuses(&[], 1, &["/app/lib/tiny-1/ebin/tiny_damaged.beam can't be understood", "--prune apps"]);
+    place.refuses(&["--prune", "chunks"], 1, &["tiny_damaged.beam can't be understood"]);
+    assert!(place.run(&["--prune", "apps", "-o", "apps"]).status.success());
+    fs_err::remove_file(place.path(module)).expect("removed");
+
+    let application = "release/lib/tiny-1/ebin/tiny.app";
+    let good = fs_err::read(place.path(application)).expect("it is there");
+    fs_err::write(place.path(application), "{application, tiny, [").expect("written");
+    place.refuses(&[], 1, &["/app/lib/tiny-1/ebin/tiny.app can't be understood", "line 1"]);
+    fs_err::write(place.path(application), good).expect("written");
+
+    for (file, bytes, text) in [
+        ("release/releases/1/start.boot", &b"\x83h\x03"[..], "start.boot"),
+        ("release/releases/1/tiny.rel", b"{release", "tiny.rel"),
+    ] {
+        let good = fs_err::read(place.path(file)).expect("it is there");
+        fs_err::write(place.path(file), bytes).expect("written");
+        place.refuses(&[], 1, &[text]);
+        fs_err::write(place.path(file), good).expect("written");
+    }
+
+    fs_err::write(place.path("some.trace"), "modules = 1").expect("written");
+    place.refuses(&["--trace", "some.trace"], 1, &["some.trace is no trace", "leanfs verify --trace"]);
+    place.refuses(&["--trace", "nowhere.trace"], 1, &["nowhere.trace can't be read"]);
+    assert!(place.run(&["-o", "whole"]).status.success());
+}

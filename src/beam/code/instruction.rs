@@ -192,7 +192,17 @@ impl Cursor<'_> {
             return Ok(Some(u64::from(first >> 5) << 8 | u64::from(self.u8()?)));
         }
         let length = match first >> 5 {
-            7 => usize::try_from(self.unsigned()?).ok().and_then(|length| length.checked_add(9)),
+            7 => {
+                // The length is a number itself, and always one of the short forms.
+                let length = self.u8()?;
+                if length & 0b111 != 0 || length & 0b1_1000 == 0b1_1000 {
+                    return self.fail("the length of a number", format!("0x{length:02x}"));
+                }
+                let length = self.compact(length)?;
+                length
+                    .and_then(|length| usize::try_from(length).ok())
+                    .and_then(|length| length.checked_add(9))
+            }
             short => Some(usize::from(short) + 2),
         };
         let Some(length) = length.filter(|&length| length <= self.left()) else {
@@ -204,5 +214,61 @@ impl Cursor<'_> {
         let bytes = &bytes[significant..];
         Ok((!negative && bytes.len() <= 8)
             .then(|| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instruction(bytes: &[u8]) -> Result<Instruction, BeamError> {
+        Cursor { bytes, offset: 0 }.instruction()
+    }
+
+    #[test]
+    fn operands() {
+        // move {x,1} {y,2}; move {atom,300} {x,0}; move {literal,5} {x,0}; move {tr,{x,1},7} {x,0}.
+        for (bytes, want) in [
+            (&[64, 0x13, 0x24][..], [Operand::X(1), Operand::Other]),
+            (&[64, 0x2a, 0x2c, 0x03], [Operand::Atom(300), Operand::X(0)]),
+            (&[64, 0x47, 0x50, 0x03], [Operand::Literal(5), Operand::X(0)]),
+            (&[64, 0x57, 0x13, 0x70, 0x03], [Operand::X(1), Operand::X(0)]),
+            // An integer of two bytes, and one of nine.
+            (&[64, 0x19, 1, 0, 0x03], [Operand::Other, Operand::X(0)]),
+            (&[64, 0xf9, 0x00, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x03], [Operand::Other, Operand::X(0)]),
+        ] {
+            assert_eq!(instruction(bytes).expect("an instruction").operands, want, "{bytes:?}");
+        }
+        // select_val {x,0} {f,3} [{atom,1},{f,4}].
+        let list = Operand::List(vec![Operand::Atom(1), Operand::Label(4)]);
+        assert_eq!(
+            instruction(&[59, 0x03, 0x35, 0x17, 0x20, 0x12, 0x45]).expect("an instruction").operands,
+            [Operand::X(0), Operand::Label(3), list]
+        );
+    }
+
+    #[test]
+    fn what_is_none() {
+        for (bytes, expected) in [
+            (&[0][..], "an operation that OTP 25 to 28 have"),
+            (&[185], "an operation that OTP 25 to 28 have"),
+            (&[64, 0x13], "more bytes"),
+            (&[64, 0x67], "an operand"),
+            (&[59, 0x03, 0x35, 0x17, 0xf0, 0x12], "as many operands as announced"),
+            (&[64, 0xf8, 0xf8, 0xff], "more bytes"),
+        ] {
+            match instruction(bytes) {
+                Err(BeamError::Binary { expected: wanted, .. }) => assert!(
+                    [expected, "a number", "the length of a number"].contains(&wanted),
+                    "{bytes:?}: {wanted}, not {expected}"
+                ),
+                other => panic!("{bytes:?}: {other:?}"),
+            }
+        }
+        // A list in a list in a list …, and numbers whose length is a number whose length …
+        assert!(instruction(&[&[59, 0x03, 0x35][..], &[0x17, 0x10].repeat(100_000)].concat()).is_err());
+        for byte in [0xf8, 0xf9] {
+            assert!(instruction(&[&[64][..], &[byte].repeat(100_000)].concat()).is_err());
+        }
     }
 }
