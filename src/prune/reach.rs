@@ -513,3 +513,247 @@ fn implemented_for(module: &str, protocol: &str) -> Option<String> {
 fn only_compiles(function: &str) -> bool {
     function.starts_with("MACRO-")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::beam::{Apply, Function};
+
+    fn function(name: &str, arity: u32) -> Function {
+        Function {
+            name: name.into(),
+            arity,
+            exported: true,
+            calls: BTreeSet::new(),
+            remote_calls: BTreeSet::new(),
+            atoms: BTreeSet::new(),
+            structs: BTreeSet::new(),
+            applies: BTreeMap::new(),
+        }
+    }
+
+    fn import(text: &str) -> Import {
+        let (module, rest) = text.split_once(':').expect("module:function/arity");
+        let (function, arity) = rest.split_once('/').expect("module:function/arity");
+        Import { module: module.into(), function: function.into(), arity: arity.parse().expect("a number") }
+    }
+
+    trait Does {
+        fn calls(self, what: &str) -> Self;
+        fn makes(self, atoms: &[&str]) -> Self;
+        fn applies(self, function: Option<&str>, arity: Option<u32>) -> Self;
+    }
+
+    impl Does for Function {
+        fn calls(mut self, what: &str) -> Self {
+            self.remote_calls.insert(import(what));
+            self
+        }
+
+        fn makes(mut self, atoms: &[&str]) -> Self {
+            self.atoms.extend(atoms.iter().map(|atom| Atom::from(*atom)));
+            self
+        }
+
+        fn applies(mut self, function: Option<&str>, arity: Option<u32>) -> Self {
+            self.applies.insert(Apply { function: function.map(Atom::from), arity }, 1);
+            self
+        }
+    }
+
+    fn module(name: &str, platform: bool, functions: Vec<Function>) -> Module {
+        Module {
+            name: name.into(),
+            path: TreePath::parse(format!("lib/{name}.beam").as_bytes()).expect("good"),
+            platform,
+            core: platform,
+            code: Code { functions, on_load: None },
+        }
+    }
+
+    fn root(text: &str) -> Root {
+        Root { what: Target::Function(import(text)), because: "a test".to_owned() }
+    }
+
+    fn reached_with(modules: &[Module], roots: &[Root], surroundings: &Surroundings) -> Vec<String> {
+        let reached = reach(modules, roots, surroundings);
+        // Every chain of causes ends at a root.
+        for (&id, _) in &reached.functions {
+            let mut at = id;
+            for _ in 0..=reached.functions.len() {
+                match &reached.functions[&at] {
+                    Cause::Root(_) | Cause::Default(_) => break,
+                    Cause::Function { by, function, .. } => at = (*by, *function),
+                }
+            }
+            assert!(matches!(reached.functions[&at], Cause::Root(_) | Cause::Default(_)), "{id:?}");
+        }
+        let mut names: Vec<String> =
+            reached.modules.keys().map(|&index| modules[index].name.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    fn reached(modules: &[Module], roots: &[Root]) -> Vec<String> {
+        reached_with(modules, roots, &Surroundings::default())
+    }
+
+    #[test]
+    fn only_reached_functions_reach() {
+        let modules = [
+            module(
+                "app",
+                false,
+                vec![function("start", 0).calls("kernel:used/1"), function("other", 0).calls("b:x/0")],
+            ),
+            module(
+                "kernel",
+                true,
+                vec![function("used", 1), function("MACRO-unused", 2).calls("compiler:all/0")],
+            ),
+            module("compiler", true, vec![function("all", 0)]),
+            module("b", true, vec![function("x", 0)]),
+        ];
+        assert_eq!(reached(&modules, &[root("app:start/0")]), ["app", "kernel"]);
+        // Another number of arguments is another function.
+        assert_eq!(reached(&modules, &[root("app:start/1")]), Vec::<String>::new());
+        let whole = |target| reached(&modules, &[Root { what: target, because: String::new() }]);
+        assert_eq!(whole(Target::Module("kernel".into())), ["kernel"]);
+        assert_eq!(whole(Target::WithMacros("kernel".into())), ["compiler", "kernel"]);
+    }
+
+    #[test]
+    fn callbacks_by_the_calls_of_modules_that_are_no_constants() {
+        let server = |apply: Function| module("gen", true, vec![apply]);
+        let callbacks = || {
+            module(
+                "worker",
+                true,
+                vec![function("init", 1).calls("deep:x/0"), function("unused", 1).calls("c:x/0")],
+            )
+        };
+        let rest =
+            || [module("deep", true, vec![function("x", 0)]), module("c", true, vec![function("x", 0)])];
+        let app = || module("app", true, vec![function("start", 0).makes(&["worker"]).calls("gen:go/1")]);
+        for apply in [
+            function("go", 1).applies(Some("init"), Some(1)),
+            // `fun Module:init/1`, and `apply(Module, init, Arguments)`.
+            function("go", 1).applies(Some("init"), None),
+            // `Module:Function(Argument)`, where the module makes the name.
+            function("go", 1).applies(None, Some(1)).makes(&["init"]),
+        ] {
+            let [deep, c] = rest();
+            let modules = [app(), server(apply), callbacks(), deep, c];
+            assert_eq!(reached(&modules, &[root("app:start/0")]), ["app", "deep", "gen", "worker"]);
+        }
+        // Nobody calls it: a name alone keeps nothing of the platform's own.
+        let [deep, c] = rest();
+        let modules = [app(), server(function("go", 1)), callbacks(), deep, c];
+        assert_eq!(reached(&modules, &[root("app:start/0")]), ["app", "gen"]);
+    }
+
+    #[test]
+    fn a_module_and_its_function_together() {
+        let modules = [
+            module("sup", true, vec![function("init", 1).makes(&["worker", "start_link"])]),
+            module("worker", true, vec![function("start_link", 2).calls("deep:x/0"), function("stop", 0)]),
+            module("deep", true, vec![function("x", 0)]),
+        ];
+        let found = reach(&modules, &[root("sup:init/1")], &Surroundings::default());
+        assert_eq!(found.modules.len(), 3);
+        assert!(!found.functions.contains_key(&(1, 1)), "stop/0 is not reached");
+    }
+
+    #[test]
+    fn names_in_the_releases_own_code_count_more() {
+        let modules = |platform| {
+            [
+                module("app", platform, vec![function("start", 0).makes(&["Elixir.Plugin", "file"])]),
+                module("Elixir.Plugin", true, vec![function("call", 1)]),
+                module("file", true, vec![function("open", 2)]),
+            ]
+        };
+        assert_eq!(reached(&modules(false), &[root("app:start/0")]), ["Elixir.Plugin", "app"]);
+        assert_eq!(reached(&modules(true), &[root("app:start/0")]), ["app"]);
+    }
+
+    #[test]
+    fn implementations_wait_for_their_struct() {
+        let protocol = || {
+            let names = ["Elixir.P.Date", "Elixir.P.Integer", "Elixir.P.Unknown"];
+            module("Elixir.P", true, vec![function("impl_for", 1).makes(&names)])
+        };
+        let modules = |made: &[&str]| {
+            let mut start = function("start", 0).calls("Elixir.P:impl_for/1");
+            start.structs.extend(made.iter().map(|name| Atom::from(*name)));
+            [
+                module("app", true, vec![start]),
+                protocol(),
+                module("Elixir.P.Date", true, vec![function("do", 1).calls("Elixir.Date:x/0")]),
+                module("Elixir.P.Integer", true, vec![function("do", 1)]),
+                module("Elixir.P.Unknown", true, vec![function("do", 1)]),
+                module("Elixir.Date", true, vec![function("x", 0)]),
+            ]
+        };
+        // Of built-in types, and of what is no module, there may always be one.
+        let without = ["Elixir.P", "Elixir.P.Integer", "Elixir.P.Unknown", "app"];
+        assert_eq!(reached(&modules(&[]), &[root("app:start/0")]), without);
+        assert_eq!(reached(&modules(&["Elixir.Date"]), &[root("app:start/0")]).len(), 6);
+    }
+
+    #[test]
+    fn conditions_of_the_platforms_own_code() {
+        let modules = |platform| {
+            [
+                module(
+                    "app",
+                    platform,
+                    vec![function("start", 0).calls("shell:start/0").calls("raw_file_io_delayed:x/0")],
+                ),
+                module("shell", true, vec![function("start", 0)]),
+                module("raw_file_io_delayed", true, vec![function("x", 0)]),
+                module("later", false, vec![function("x", 0).makes(&["delayed_write"])]),
+            ]
+        };
+        let start = [root("app:start/0")];
+        assert_eq!(reached(&modules(true), &start), ["app"]);
+        assert_eq!(reached(&modules(false), &start), ["app", "raw_file_io_delayed", "shell"]);
+        let shell = Surroundings { shell: true, ..Surroundings::default() };
+        assert_eq!(reached_with(&modules(true), &start, &shell), ["app", "shell"]);
+        // A word that comes later, and one of the configuration.
+        let later = [root("app:start/0"), root("later:x/0")];
+        assert_eq!(reached(&modules(true), &later), ["app", "later", "raw_file_io_delayed"]);
+        let words = Surroundings { words: ["delayed_write".into()].into(), ..Surroundings::default() };
+        assert_eq!(reached_with(&modules(true), &start, &words), ["app", "raw_file_io_delayed"]);
+        // The platform's own defaults are under the same conditions, and stay so when any word comes.
+        let names = Root {
+            what: Target::Names { atoms: ["raw_file_io_delayed".into(), "x".into()].into(), platform: true },
+            because: "a default".to_owned(),
+        };
+        assert_eq!(reached(&modules(true), &[names.clone()]), Vec::<String>::new());
+        assert_eq!(reached(&modules(true), &[names, root("later:x/0")]).len(), 2);
+    }
+
+    #[test]
+    fn a_door_opens_every_compiler() {
+        let modules = [
+            module("app", true, vec![function("start", 0).calls("elixir_dispatch:x/0")]),
+            module("elixir_dispatch", true, vec![function("x", 0).calls("erl_eval:x/0")]),
+            module("erl_eval", true, vec![function("x", 0)]),
+            module("Elixir.Code", true, vec![function("eval_string", 3)]),
+            module("late", false, vec![function("x", 0).calls("Elixir.Code:eval_string/3")]),
+        ];
+        assert_eq!(reached(&modules, &[root("app:start/0")]), ["app"]);
+        assert_eq!(reached(&modules, &[root("app:start/0"), root("late:x/0")]).len(), 5);
+    }
+
+    #[test]
+    fn what_runs_when_a_module_is_loaded() {
+        let mut loaded = module("nif", true, vec![function("x", 0), function("init", 0).calls("deep:x/0")]);
+        loaded.code.on_load = Some(1);
+        let modules = [loaded, module("deep", true, vec![function("x", 0)])];
+        assert_eq!(reached(&modules, &[root("nif:x/0")]), ["deep", "nif"]);
+    }
+}

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{PruneError, application_of};
 use crate::beam::{self, Atom, BeamError, BootInstruction, BootScript, StripOptions, Term};
 use crate::elf::{self, ElfFile, KeptWhole, Stripped};
 use crate::recipe::PruneLevel;
-use crate::tree::{Content, LayerKind, Node, NodeKind, SpoolWriter, Tree, TreePath};
+use crate::tree::{Content, LayerKind, Node, NodeKind, SpoolRange, SpoolWriter, Tree, TreePath};
 
 /// The largest file that is rewritten: an emulator with its debug information has some 80 MB.
 const MOST_BYTES: u64 = 512 << 20;
@@ -57,7 +58,8 @@ enum Kind {
 }
 
 enum Made {
-    Smaller(Vec<u8>),
+    /// Where the new contents stand in the spool.
+    Smaller(SpoolRange),
     Same,
     Left(String),
 }
@@ -80,26 +82,22 @@ pub fn rewrite(tree: &mut Tree, input: &RewriteInput<'_>) -> Result<Rewritten, P
             jobs.push((path.clone(), content.clone(), kind));
         }
     }
-    let made = in_parallel(&jobs, input)?;
     let failed = |source| PruneError::Io { path: TreePath::root(), source };
-    let mut spool = SpoolWriter::new_in(input.spool_directory).map_err(failed)?;
-    let mut ranges = Vec::new();
+    let spool = Mutex::new(SpoolWriter::new_in(input.spool_directory).map_err(failed)?);
+    let made = in_parallel(&jobs, input, &spool)?;
+    let spool = spool.into_inner().unwrap_or_else(PoisonError::into_inner).finish().map_err(failed)?;
     for ((path, content, _), made) in jobs.iter().zip(made) {
         match made {
-            Made::Smaller(bytes) => {
+            Made::Smaller(range) => {
                 rewritten.sizes_before.insert(path.clone(), content.len());
-                ranges.push((path, spool.append(&mut bytes.as_slice()).map_err(failed)?));
+                if let Some(node) = tree.get_mut(path) {
+                    node.kind = NodeKind::File(spool.content(range));
+                }
             }
             Made::Same => {}
             Made::Left(reason) => {
                 rewritten.left.insert(path.clone(), reason);
             }
-        }
-    }
-    let spool = spool.finish().map_err(failed)?;
-    for (path, range) in ranges {
-        if let Some(node) = tree.get_mut(path) {
-            node.kind = NodeKind::File(spool.content(range));
         }
     }
     Ok(rewritten)
@@ -154,14 +152,19 @@ fn has_integrity_sum(path: &TreePath, tree: &Tree) -> bool {
 
 type Job = (TreePath, Content, Kind);
 
-fn in_parallel(jobs: &[Job], input: &RewriteInput<'_>) -> Result<Vec<Made>, PruneError> {
+/// New contents go to the spool as they come: where in it they stand shows nowhere.
+fn in_parallel(
+    jobs: &[Job],
+    input: &RewriteInput<'_>,
+    spool: &Mutex<SpoolWriter>,
+) -> Result<Vec<Made>, PruneError> {
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<(usize, Made)>, PruneError> {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = jobs.get(index) else { return Ok(done) };
-            done.push((index, make(job, input)?));
+            done.push((index, make(job, input, spool)?));
         }
     };
     let mut made: Vec<(usize, Made)> = Vec::with_capacity(jobs.len());
@@ -176,7 +179,11 @@ fn in_parallel(jobs: &[Job], input: &RewriteInput<'_>) -> Result<Vec<Made>, Prun
     Ok(made.into_iter().map(|(_, made)| made).collect())
 }
 
-fn make((path, content, kind): &Job, input: &RewriteInput<'_>) -> Result<Made, PruneError> {
+fn make(
+    (path, content, kind): &Job,
+    input: &RewriteInput<'_>,
+    spool: &Mutex<SpoolWriter>,
+) -> Result<Made, PruneError> {
     let wrong = |source: BeamError| PruneError::Beam { path: path.clone(), source };
     let bytes = content.read(MOST_BYTES).map_err(|source| PruneError::Io { path: path.clone(), source })?;
     let new = match kind {
@@ -193,7 +200,11 @@ fn make((path, content, kind): &Job, input: &RewriteInput<'_>) -> Result<Made, P
             Err(source) => return Err(PruneError::Elf { path: path.clone(), source }),
         },
     };
-    Ok(if new == bytes { Made::Same } else { Made::Smaller(new) })
+    if new == bytes {
+        return Ok(Made::Same);
+    }
+    let range = spool.lock().unwrap_or_else(PoisonError::into_inner).append(&mut new.as_slice());
+    range.map(Made::Smaller).map_err(|source| PruneError::Io { path: path.clone(), source })
 }
 
 /// An application's specification without the modules that went.
