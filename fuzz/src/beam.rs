@@ -32,11 +32,9 @@ pub fn beam_code(bytes: &[u8]) {
 /// An external term: what is written of it is read as the same term.
 pub fn beam_term(bytes: &[u8]) {
     let Ok(term) = decode(bytes) else { return };
-    // Nothing is equal to what is no number.
-    if let Ok(written) = encode(&term)
-        && term == term
-    {
-        assert_eq!(decode(&written), Ok(term));
+    // As text, since a float that is no number is not equal to itself.
+    if let Ok(written) = encode(&term) {
+        assert_eq!(decode(&written).map(|read| read.to_string()), Ok(term.to_string()));
     }
 }
 
