@@ -72,9 +72,7 @@ pub(super) const CONDITIONS: &[(&str, Condition)] = &[
     ("elixir_parser", Condition::Compiling),
     ("elixir_quote", Condition::Compiling),
     ("elixir_tokenizer", Condition::Compiling),
-    ("elixir_dbg", Condition::Compiling),
     ("Elixir.Code.Formatter", Condition::Words(SHOWS_SOURCE)),
-    ("Elixir.Code.Comments", Condition::Words(SHOWS_SOURCE)),
     ("Elixir.Code.Fragment", Condition::Compiling),
     ("Elixir.Code.Normalizer", Condition::Words(SHOWS_SOURCE)),
     ("Elixir.Code.Typespec", Condition::Compiling),
@@ -260,5 +258,81 @@ fn fits(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),
         None => pattern == name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_once_and_stars_at_the_end() {
+        let mut names: Vec<&str> = CONDITIONS.iter().map(|(name, _)| *name).collect();
+        assert!(names.iter().all(|name| name.trim_end_matches('*').find('*').is_none()));
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        let mut libraries = LIBRARIES.to_vec();
+        libraries.sort_unstable();
+        assert!(libraries.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn patterns() {
+        assert_eq!(condition("edlin_expand"), Some(Condition::Shell));
+        assert_eq!(condition("edlin"), None);
+        assert_eq!(condition("Elixir.Module.Types.Descr"), Some(Condition::Compiling));
+        assert_eq!(condition("Elixir.Module"), None);
+        assert!(is_door("Elixir.Code", "eval_string") && !is_door("Elixir.Code", "ensure_loaded?"));
+        assert!(is_door("elixir_compiler", "anything") && !is_door("elixir", "start"));
+        assert_eq!(function_condition("global", "handle_info"), Some(Condition::Distribution));
+        assert_eq!(function_condition("global", "whereis_name"), None);
+        assert!(is_library("lists") && !is_library("code"));
+        assert!(loads_what_it_names("code", "load_code_server_prerequisites"));
+    }
+
+    /// A name that no version has is a typing error: those that the host's or the shared versions lack are known.
+    #[test]
+    fn every_name_is_one_of_a_module() {
+        let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/mirror/v3.23/community/x86_64");
+        let mut names = std::collections::BTreeSet::new();
+        for root in ["/usr/lib/erlang/lib", "/usr/lib/elixir/lib"] {
+            let Ok(applications) = fs_err::read_dir(root) else { continue };
+            for application in applications.flatten() {
+                let files = fs_err::read_dir(application.path().join("ebin")).into_iter().flatten().flatten();
+                names.extend(files.map(|file| file.file_name().to_string_lossy().replace(".beam", "")));
+            }
+        }
+        let packages = fs_err::read_dir(shared).into_iter().flatten().flatten();
+        for package in
+            packages.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "apk"))
+        {
+            // The data is the last of three gzip members, which one reader reads as one stream.
+            let file = fs_err::File::open(package).expect("readable");
+            let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(file));
+            archive.set_ignore_zeros(true);
+            for entry in archive.entries().expect("a package").flatten() {
+                let path = entry.path_bytes();
+                let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+                if let Some(name) = name.strip_suffix(b".beam") {
+                    names.insert(String::from_utf8_lossy(name).into_owned());
+                }
+            }
+        }
+        if names.len() < 1500 {
+            println!("SKIP: not enough of Erlang and Elixir is here to compare with");
+            return;
+        }
+        let known = |pattern: &str| names.iter().any(|name| fits(pattern, name));
+        let functions = FUNCTIONS.iter().map(|(module, ..)| *module);
+        let doors = DOORS.iter().map(|(module, _)| *module);
+        let unknown: Vec<&str> = CONDITIONS
+            .iter()
+            .map(|(pattern, _)| *pattern)
+            .chain(functions)
+            .chain(doors)
+            .chain(LIBRARIES.iter().copied())
+            .filter(|pattern| !known(pattern))
+            .collect();
+        assert_eq!(unknown, Vec::<&str>::new());
     }
 }

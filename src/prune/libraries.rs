@@ -138,3 +138,96 @@ fn is_named(bytes: &[u8], library: &TreePath) -> bool {
     };
     finder.find(bytes).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Content, Metadata, Node, Origin};
+
+    fn path(text: &str) -> TreePath {
+        text.parse().expect("good")
+    }
+
+    fn put(tree: &mut Tree, at: &str, package: &str, bytes: &[u8]) {
+        let origin = Origin::new(LayerKind::Package, package);
+        tree.insert_with_parents(path(at), Node::file(Content::from_bytes(bytes), Metadata::FILE, origin));
+    }
+
+    /// What stays, of a tree in which `beam.smp` needs the C library, and `others` are plug-ins with what they need.
+    fn left(tree: &mut Tree, others: &[(&str, &[&str])], asked: &[&str]) -> (Vec<String>, Vec<Removal>) {
+        let mut needs =
+            BTreeMap::from([(path("otp/erts-1/bin/beam.smp"), BTreeSet::from([path("lib/libc.so")]))]);
+        needs.extend(
+            others.iter().map(|(at, needed)| (path(at), needed.iter().map(|needed| path(needed)).collect())),
+        );
+        let asked = asked.iter().map(|name| (*name).to_owned()).collect();
+        let (removals, reasons) =
+            unused_libraries(tree, &needs, &[&path("otp"), &path("app")], &asked).expect("readable");
+        for removal in &removals {
+            assert!(!reasons.contains_key(&removal.path), "{}", removal.path);
+        }
+        let files = tree.iter().filter(|(_, node)| !matches!(node.kind, NodeKind::Directory));
+        (files.map(|(path, _)| path.to_string()).collect(), removals)
+    }
+
+    fn system() -> Tree {
+        let mut tree = Tree::new();
+        put(&mut tree, "otp/erts-1/bin/beam.smp", "erlang-1", b"\x7fELF dlopen me");
+        put(&mut tree, "lib/libc.so", "musl-1", b"\x7fELF");
+        tree
+    }
+
+    #[test]
+    fn what_nothing_loads_goes_with_its_links() {
+        let mut tree = system();
+        put(&mut tree, "usr/lib/libpanel.so.6.5", "ncurses-1", b"\x7fELF");
+        tree.insert(
+            path("usr/lib/libpanel.so.6"),
+            Node::symlink(*b"libpanel.so.6.5", Origin::new(LayerKind::Package, "ncurses-1")),
+        );
+        let (left, removals) = left(&mut tree, &[("usr/lib/libpanel.so.6.5", &[])], &[]);
+        assert_eq!(left, ["/lib/libc.so", "/otp/erts-1/bin/beam.smp"]);
+        assert_eq!(removals.len(), 2);
+        assert!(removals.iter().all(|removal| removal.rule == Rule::Library));
+    }
+
+    #[test]
+    fn plugins_of_the_emulator_and_what_was_asked_for_stay() {
+        let mut tree = system();
+        put(&mut tree, "app/lib/a-1/priv/nif.so", "x", b"\x7fELF");
+        put(&mut tree, "usr/lib/libneeded.so", "needed-1", b"\x7fELF");
+        put(&mut tree, "usr/lib/libasked.so", "asked-1", b"\x7fELF");
+        let others: [(&str, &[&str]); 3] = [
+            ("app/lib/a-1/priv/nif.so", &["usr/lib/libneeded.so"]),
+            ("usr/lib/libneeded.so", &[]),
+            ("usr/lib/libasked.so", &[]),
+        ];
+        let (left, removals) = left(&mut tree, &others, &["asked-1"]);
+        assert_eq!((left.len(), removals.len()), (5, 0));
+    }
+
+    /// By the library's name, by that of the directory of a plug-in, and through what is loaded so.
+    #[test]
+    fn what_is_loaded_by_name_stays() {
+        let mut tree = system();
+        put(&mut tree, "otp/erts-1/bin/beam.smp", "erlang-1", b"\x7fELF libnss_dns.so.2");
+        put(&mut tree, "usr/lib/libnss_dns.so.2", "nss-1", b"\x7fELF /usr/lib/ossl-modules");
+        put(&mut tree, "usr/lib/ossl-modules/legacy.so", "ssl-1", b"\x7fELF");
+        put(&mut tree, "usr/lib/engines-3/afalg.so", "ssl-1", b"\x7fELF");
+        let others: [(&str, &[&str]); 3] = [
+            ("usr/lib/libnss_dns.so.2", &[]),
+            ("usr/lib/ossl-modules/legacy.so", &[]),
+            ("usr/lib/engines-3/afalg.so", &[]),
+        ];
+        let (left, _) = left(&mut tree, &others, &[]);
+        assert_eq!(
+            left,
+            [
+                "/lib/libc.so",
+                "/otp/erts-1/bin/beam.smp",
+                "/usr/lib/libnss_dns.so.2",
+                "/usr/lib/ossl-modules/legacy.so"
+            ]
+        );
+    }
+}
