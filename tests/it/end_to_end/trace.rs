@@ -25,6 +25,9 @@ const LOADED: &str = r"
         Wait([])
     end).";
 
+/// Modules that Elixir loads at its start so that others need not ask; it does without them.
+const LOOKED_FOR: [&str; 2] = ["Elixir.Macro.Env", "Elixir.String.Tokenizer"];
+
 /// Also what only a request opens. Neither an application that the release has nor what only embedded mode would load is
 /// in the trace when nobody calls it.
 #[test]
@@ -91,6 +94,23 @@ fn a_trace_names_the_modules_that_are_loaded() {
         for name in ["/priv/text/note.txt", "/crypto.so", "/beam.smp", "/runtime.exs", "/start.boot"] {
             assert!(trace.files.iter().any(|path| path.ends_with(name)), "{name} in {:?}", trace.files);
         }
+
+        // What was really loaded is what pruning must not take: by itself, but for modules that are only looked for
+        // and not missed, and with the trace to the last one.
+        let kept = |flags: &[&std::ffi::OsStr]| -> BTreeSet<String> {
+            let output = bench.path("pruned");
+            let mut command = bench.leanfs(["assemble", "--compress", "zstd:3", "-o"]);
+            succeed(command.arg(&output).args(flags).current_dir(&project));
+            let manifest = Manifest::read(&output).expect("a manifest");
+            let files = manifest.files.iter().filter_map(|file| file.path.rsplit('/').next());
+            files.filter_map(|name| name.strip_suffix(".beam")).map(str::to_owned).collect()
+        };
+        let by_itself = kept(&[]);
+        let missing: Vec<&String> = trace.modules.difference(&by_itself).collect();
+        assert!(missing.iter().all(|name| LOOKED_FOR.contains(&name.as_str())), "{missing:?}");
+        assert!(by_itself.len() < names.len() - 100, "{} of {}", by_itself.len(), names.len());
+        let with_trace = kept(&["--trace".as_ref(), file.as_os_str()]);
+        assert_eq!(trace.modules.difference(&with_trace).count(), 0);
         Some(())
     };
     let _ = test();
