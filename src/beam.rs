@@ -21,7 +21,7 @@ pub use code::{Apply, Code, Function};
 pub use encode::encode;
 pub use external::decode;
 pub use module::{Export, Import, Module, SHELL_FUNCTIONS, attributes, literal_bytes, literals};
-pub use platform::is_platform_application;
+pub use platform::{Platform, is_platform_application, platform_of};
 pub use release_file::{ReleaseFile, StartType};
 pub use strip::{StripOptions, strip};
 pub use term::{Atom, Term};

@@ -39,7 +39,7 @@ pub use erlexec::FlagError;
 
 use crate::layer::otp::{Otp, application_of};
 use crate::layer::release::{ROOT as RELEASE_ROOT, Release, ReleaseKind};
-use crate::recipe::{Distribution, RunSettings};
+use crate::recipe::{Distribution, Profile, RunSettings};
 use crate::tree::{Tree, TreePath};
 
 /// The largest script or configuration file that is read.
@@ -310,11 +310,6 @@ impl<'a> Planner<'a> {
         let mut merged = erlexec::merge(&command.arguments, &sources).map_err(flags_error)?;
         self.settle_distribution(&mut merged.flags, command.shell.is_some());
         self.check_boot_paths(&merged.flags)?;
-        profile::load_when_called(
-            &mut merged.flags,
-            self.run.profile,
-            self.run.env.contains_key("RELEASE_MODE"),
-        );
         let mut translated = erlexec::translate(merged, erts_major).map_err(flags_error)?;
         profile::add(&mut translated.emulator_flags, self.run.profile);
 
@@ -335,6 +330,9 @@ impl<'a> Planner<'a> {
             self.plan.arguments = words(&["sh", "-c", &script]);
             self.plan.programs.extend([erlexec, emulator_path]);
             self.plan.needs_shell = Some(reason);
+            if self.run.profile == Profile::Tiny {
+                self.note("profile tiny adds no flags: a shell starts the release with its own");
+            }
             if translated.distributed && translated.epmd {
                 let epmd = self.must_be_there(&format!("{}/epmd", self.bin), "distribution is on")?;
                 self.plan.programs.push(epmd);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::beam::{Platform, platform_of};
 use crate::tree::LayerKind;
 
 /// The kinds of [`Component`].
@@ -61,50 +62,6 @@ pub struct Component {
 /// Where applications stand (`lib/NAME-VERSION`), without a leading slash: the release, and Erlang and Elixir where
 /// they come from packages or a tarball.
 const ROOTS: [&str; 3] = ["app", "usr/lib/erlang", "usr/lib/elixir"];
-
-/// The applications of Erlang/OTP 25 to 28.
-const OTP: [&str; 38] = [
-    "asn1",
-    "common_test",
-    "compiler",
-    "crypto",
-    "debugger",
-    "dialyzer",
-    "diameter",
-    "edoc",
-    "eldap",
-    "erl_docgen",
-    "erl_interface",
-    "et",
-    "eunit",
-    "ftp",
-    "inets",
-    "jinterface",
-    "kernel",
-    "megaco",
-    "mnesia",
-    "observer",
-    "odbc",
-    "os_mon",
-    "parsetools",
-    "public_key",
-    "reltool",
-    "runtime_tools",
-    "sasl",
-    "snmp",
-    "ssh",
-    "ssl",
-    "stdlib",
-    "syntax_tools",
-    "tftp",
-    "tools",
-    "wx",
-    "xmerl",
-    "hipe",
-    "otp_mibs",
-];
-/// The applications of Elixir.
-const ELIXIR: [&str; 6] = ["eex", "elixir", "ex_unit", "iex", "logger", "mix"];
 
 /// Libraries and packages that are better known by another name: how their names begin, up to a digit, a dot or the
 /// end.
@@ -210,12 +167,11 @@ fn erlang(path: &str, layer: LayerKind) -> Option<Component> {
         Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => (name, Some(version)),
         _ => (directory, None),
     };
-    let group = if ELIXIR.contains(&name) {
-        Group::Elixir
-    } else if OTP.contains(&name) || layer == LayerKind::Otp || root == ROOTS[1] {
-        Group::Otp
-    } else {
-        Group::Application
+    let group = match platform_of(name) {
+        Some(Platform::Elixir) => Group::Elixir,
+        Some(Platform::Otp) => Group::Otp,
+        None if layer == LayerKind::Otp || root == ROOTS[1] => Group::Otp,
+        None => Group::Application,
     };
     Some(Component::new(group, name, version))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::env_script::{self, EnvScript};
-use super::{Command, Planner, RELEASE_ROOT, StartError, parse, words};
+use super::{Command, Planner, RELEASE_ROOT, StartError, parse, profile, words};
 
 /// Says whether and how the node is named; the settings decide that.
 const DISTRIBUTION: &str = "RELEASE_DISTRIBUTION";
@@ -29,7 +29,7 @@ pub(super) fn command(planner: &mut Planner<'_>) -> Result<Command, StartError> 
 
     // What the script gives the variables that are not set when env.sh is done.
     let mut defaults = vec![
-        ("RELEASE_MODE", "embedded".to_owned()),
+        ("RELEASE_MODE", profile::usual_mode(planner.run.profile).to_owned()),
         ("RELEASE_TMP", "/tmp".to_owned()),
         ("RELEASE_VM_ARGS", format!("{directory}/vm.args")),
         ("RELEASE_REMOTE_VM_ARGS", format!("{directory}/remote.vm.args")),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Command, Planner, RELEASE_ROOT, StartError, parse, variables, words};
+use super::{Command, Planner, RELEASE_ROOT, StartError, parse, profile, variables, words};
 
 pub(super) fn command(planner: &mut Planner<'_>) -> Result<Command, StartError> {
     let root = format!("/{RELEASE_ROOT}");
@@ -51,7 +51,7 @@ pub(super) fn command(planner: &mut Planner<'_>) -> Result<Command, StartError> 
             words(&["-noinput", "+Bd"]),
             own,
             boot_words,
-            words(&["-mode", mode.as_deref().unwrap_or("embedded")]),
+            words(&["-mode", mode.as_deref().unwrap_or(profile::usual_mode(planner.run.profile))]),
             variable_words,
             config_words,
             args_words,
