@@ -669,3 +669,29 @@ fn a_planned_bare_release_really_starts() {
         assert_eq!(said, want, "{profile:?} {flags}");
     }
 }
+
+/// What `vm.args` says of the mode is `erlexec`'s affair; what the script would have put there is the profile's, unless
+/// somebody says it.
+#[test]
+fn a_tiny_system_loads_modules_when_they_are_called() {
+    let Some(made) = mix_release() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let release = Release::open(&made.join("hello"), directory.path(), 0).expect("a release");
+    let otp = Otp::of_release(&release).expect("it has an ERTS");
+    let tree = image(&release);
+    for (profile, env, mode) in [
+        (Profile::Tiny, &[][..], "interactive"),
+        (Profile::Tiny, &[("RELEASE_MODE", "embedded")], "embedded"),
+        (Profile::Server, &[], "embedded"),
+        (Profile::Server, &[("RELEASE_MODE", "interactive")], "interactive"),
+    ] {
+        let mut run = settings(env, None);
+        run.profile = profile;
+        let plan = plan(&tree, &release, &otp, &run).expect("a plan");
+        let words = arguments(&plan);
+        let at = words.iter().position(|word| word == "-mode").expect("the script says it");
+        assert_eq!(words[at + 1], mode, "{profile:?} {env:?}");
+        let told = plan.env.iter().find(|(name, _)| name == "RELEASE_MODE").map(|(_, value)| value.as_str());
+        assert_eq!(told, Some(mode), "{profile:?} {env:?}");
+    }
+}
