@@ -13,7 +13,7 @@
 //!   left out. When it is on, `epmd` is a helper of PID 1 and not started by `erlexec`.
 //! - Standard output counts as no terminal: no colours in logs.
 //! - `RELEASE_TMP` is `/tmp`, and the name of the copied configuration has no time and no random number in it.
-//! - Flags that save time and memory are added where the release's own say nothing ([`Profile`](crate::recipe::Profile)).
+//! - Flags that save time and memory are added where the release's own say nothing ([`Profile`]).
 //!   A release that a shell starts gets none.
 //! - A locale of UTF-8 is assumed (`LANG=C.UTF-8`), and as no locale may be installed, Elixir's emulator gets
 //!   `+fnu`, which Elixir itself recommends then (as `ELIXIR_ERL_OPTIONS`, which can be set to something else).
