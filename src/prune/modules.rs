@@ -116,8 +116,11 @@ pub(super) fn prune(tree: &Tree, input: &PruneInput<'_>) -> Result<Outcome, Prun
     for (path, by) in shadowed {
         outcome.doomed.push((path, Rule::Shadowed, format!("{by} stands in front of it in the code path")));
     }
-    for (index, module) in modules.iter().enumerate() {
-        match reached.modules.get(&index) {
+    // A module may stand in the release and in the installation: which of them is loaded is the code path's affair.
+    let by_name: BTreeMap<&Atom, &Cause> =
+        reached.modules.iter().map(|(&index, cause)| (&modules[index].name, cause)).collect();
+    for module in &modules {
+        match by_name.get(&module.name) {
             Some(cause) => {
                 outcome.reasons.insert(module.path.clone(), reason(cause, &modules));
                 outcome.kept.insert(Atom::clone(&module.name));
@@ -295,6 +298,15 @@ impl Roots {
         let shell = !words.iter().any(|word| word == "-noshell" || word == "-noinput");
         self.surroundings.shell = shell;
         self.surroundings.distribution = input.distribution;
+        if input.distribution {
+            // `net_kernel` makes the name of the module from the protocol's.
+            let protocol =
+                words.iter().position(|word| word == "-proto_dist").and_then(|at| words.get(at + 1));
+            let carrier = format!("{}_dist", protocol.map_or("inet_tcp", String::as_str));
+            for module in [carrier.as_str(), "net_kernel", "erl_epmd", "auth"] {
+                self.add(Target::Module(module.into()), "distribution is on");
+            }
+        }
         for (index, word) in words.iter().enumerate() {
             let value = |offset: usize| {
                 words.get(index + offset).filter(|value| !value.starts_with('-')).map(String::as_str)
