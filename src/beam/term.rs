@@ -165,7 +165,16 @@ impl fmt::Display for Term {
                 write!(f, "{}16#", if *negative { "-" } else { "" })?;
                 magnitude.iter().rev().try_for_each(|byte| write!(f, "{byte:02X}"))
             }
-            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Float(value) => {
+                let text = format!("{value:?}");
+                match text.split_once('e') {
+                    // Rust writes `1e16`; in Erlang digits stand behind a point there.
+                    Some((digits, exponent)) if !digits.contains('.') => {
+                        write!(f, "{digits}.0e{exponent}")
+                    }
+                    _ => f.write_str(&text),
+                }
+            }
             Self::Binary(bytes) => {
                 f.write_str("<<")?;
                 match std::str::from_utf8(bytes) {
