@@ -1,6 +1,7 @@
 //! Modules and boot scripts as leanfs writes them, against the host's Erlang and Elixir.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +13,9 @@ use crate::strip::{files_below, find, skip};
 /// Where Debian has them.
 const ERLANG: &str = "/usr/lib/erlang";
 const ELIXIR: &str = "/usr/lib/elixir";
+
+/// By name and number of arguments: whether a function is exported, and what it calls.
+type Seen = BTreeMap<(String, u32), (bool, BTreeSet<String>)>;
 
 /// What `erl` prints for an expression.
 fn erl(expression: &str) -> String {
@@ -211,7 +215,7 @@ fn the_code_is_read_as_the_compiler_reads_it() {
         end || F <- Files]"#,
         list.display()
     ));
-    let mut theirs: BTreeMap<&str, BTreeMap<(String, u32), (bool, BTreeSet<String>)>> = BTreeMap::new();
+    let mut theirs: BTreeMap<&str, Seen> = BTreeMap::new();
     for line in said.lines() {
         let mut fields = line.split('\t');
         let (Some(file), Some(name), Some(arity), Some(exported)) =
@@ -290,4 +294,44 @@ fn modules_compress_better_than_those_of_beam_lib() {
     let (ours, theirs) = (packed(&ours), packed(&theirs));
     println!("{} modules: {ours} bytes, those of beam_lib {theirs}", files.len());
     assert!(ours <= theirs, "{ours} bytes, those of beam_lib {theirs}");
+}
+
+/// Every module of a newer Erlang and Elixir than the host's is read, and written without anything left to strip.
+#[test]
+fn modules_of_a_newer_erlang_are_read() {
+    let packages = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/mirror/v3.23/community/x86_64");
+    let Ok(entries) = fs_err::read_dir(packages) else {
+        println!("SKIP: ../shared is absent");
+        return;
+    };
+    let mut count = 0;
+    for package in entries.map(|entry| entry.expect("readable").path()) {
+        if package.extension().is_none_or(|extension| extension != "apk") {
+            continue;
+        }
+        // Signature, control and data are gzip members, which one reader reads as one stream.
+        let file = fs_err::File::open(&package).expect("readable");
+        let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(file));
+        archive.set_ignore_zeros(true);
+        for entry in archive.entries().expect("a package") {
+            let mut entry = entry.expect("an entry");
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if !name.ends_with(".beam") {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).expect("readable");
+            let container = Container::parse(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let module = Module::of(&container).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let code = Code::of(&container, &module).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let exported = code.functions.iter().filter(|function| function.exported).count();
+            assert_eq!(exported, module.exports.len(), "{name}");
+            let options = StripOptions { lines: false, attributes: false };
+            let stripped = strip(&bytes, options).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let container = Container::parse(&stripped).expect("a module");
+            assert_eq!(Code::of(&container, &module).expect("code"), code, "{name}");
+            count += 1;
+        }
+    }
+    assert!(count > 1000, "{count}");
 }
