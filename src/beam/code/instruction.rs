@@ -271,4 +271,31 @@ mod tests {
             assert!(instruction(&[&[64][..], &[byte].repeat(100_000)].concat()).is_err());
         }
     }
+
+    /// The compiler's own table. The host's may be older, and then it ends earlier.
+    #[test]
+    fn arities_are_those_of_the_compiler() {
+        let expression = r#"[case catch beam_opcodes:opname(I) of
+            {N, A} when is_atom(N), is_integer(A) -> io:format("~b ~b~n", [I, A]);
+            _ -> ok end || I <- lists:seq(1, 255)], halt()."#;
+        let Ok(output) = std::process::Command::new("erl").args(["-noshell", "-eval", expression]).output()
+        else {
+            assert!(std::env::var_os("CI").is_none_or(|value| value != "true"), "erl is needed in CI");
+            println!("SKIP: erl is absent");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout);
+        let mut known = 0;
+        for line in said.lines() {
+            let (operation, arity) = line.split_once(' ').expect("two numbers");
+            let (operation, arity): (usize, u8) =
+                (operation.parse().expect("a number"), arity.parse().expect("a number"));
+            // What is newer than the table is refused.
+            if let Some(ours) = ARITIES.get(operation - 1) {
+                assert_eq!(*ours, arity, "operation {operation}");
+                known += 1;
+            }
+        }
+        assert!(known > 150, "{known}: {said}");
+    }
 }
