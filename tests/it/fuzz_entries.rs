@@ -161,3 +161,20 @@ fn no_bytes_break_an_entry_point() {
         }
     }
 }
+
+/// Every place of a small module: cut there, and with each of its bits the other way round.
+#[test]
+fn a_module_damaged_anywhere_breaks_nothing() {
+    let Some(seed) = seeds("beam_code").into_iter().next() else {
+        skip("a module to begin with");
+        return;
+    };
+    for at in 0..seed.len() {
+        entries::beam_code(&seed[..at]);
+        for bit in 0..8 {
+            let mut bytes = seed.clone();
+            bytes[at] ^= 1 << bit;
+            entries::beam_code(&bytes);
+        }
+    }
+}
