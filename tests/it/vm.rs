@@ -168,7 +168,8 @@ impl Image {
             "release": { "name": "a", "version": "1", "erts": "15", "otp_source": "release", "applications": {} },
             "packages": [], "left_out": [], "unknown_scripts": [], "notes": [], "files": [], "removed": [],
             "outputs": outputs,
-            "command_line": format!("console=ttyS0 case={case}"),
+            // As images have it: without `quiet`, a warning of the kernel may come behind a prompt.
+            "command_line": format!("console=ttyS0 quiet case={case}"),
         });
         fs::write(directory.path().join("manifest.json"), manifest.to_string()).expect("written");
         Self(directory)
