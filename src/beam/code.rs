@@ -43,6 +43,8 @@ pub struct Function {
     pub atoms: BTreeSet<Atom>,
     /// The structs that it makes: the values of `__struct__` in maps.
     pub structs: BTreeSet<Atom>,
+    /// Modules of which it calls a function that is no constant.
+    pub open_calls: BTreeSet<Atom>,
     /// Calls of which the module is no constant.
     pub applies: BTreeMap<Apply, usize>,
 }
@@ -101,8 +103,7 @@ fn skip_header(cursor: &mut Cursor<'_>) -> Result<(), BeamError> {
     cursor.take(header).map(drop)
 }
 
-/// The chunk `Code` without its `line` instructions, which only point into the chunk `Line`; `None` if there are
-/// none.
+/// The chunk `Code` without the instructions that only point into the chunk `Line`; `None` if there are none.
 ///
 /// # Errors
 /// As [`Code::of`].
@@ -114,7 +115,7 @@ pub(super) fn without_lines(container: &Container<'_>) -> Result<Option<Vec<u8>>
     let mut any = false;
     while !cursor.is_at_end() {
         let instruction = cursor.instruction()?;
-        if matches!(instruction.operation, op::LINE | op::EXECUTABLE_LINE) {
+        if matches!(instruction.operation, op::LINE | op::EXECUTABLE_LINE | op::DEBUG_LINE) {
             any = true;
         } else {
             kept.extend_from_slice(&cursor.bytes[instruction.start..cursor.offset]);
@@ -178,6 +179,7 @@ impl Made {
             | Term::BigInteger { .. }
             | Term::Float(_)
             | Term::Binary(_)
+            | Term::BitString { .. }
             | Term::Text(_)
             | Term::Opaque(_) => {}
         }
@@ -251,6 +253,7 @@ impl Reader<'_> {
                     remote_calls: BTreeSet::new(),
                     atoms: BTreeSet::new(),
                     structs: BTreeSet::new(),
+                    open_calls: BTreeSet::new(),
                     applies: BTreeMap::new(),
                 });
                 return Ok(());
@@ -283,7 +286,12 @@ impl Reader<'_> {
                         let function = Atom::clone(function);
                         calls.remote_calls.insert(Import { module, function, arity });
                     }
-                    _ => *calls.applies.entry(Apply { function, arity: Some(arity) }).or_default() += 1,
+                    (Some(module), None) => {
+                        calls.open_calls.insert(module);
+                    }
+                    (None, _) => {
+                        *calls.applies.entry(Apply { function, arity: Some(arity) }).or_default() += 1;
+                    }
                 }
             }
             (op::CALL_EXT | op::CALL_EXT_LAST | op::CALL_EXT_ONLY, [_, Operand::Unsigned(import), ..]) => {
@@ -329,7 +337,8 @@ impl Reader<'_> {
                 | op::CALL_FUN2
                 | op::BS_MATCH
                 | op::LINE
-                | op::EXECUTABLE_LINE,
+                | op::EXECUTABLE_LINE
+                | op::DEBUG_LINE,
                 _,
             ) => {}
             (op::MAKE_FUN, _) => {}
@@ -377,9 +386,17 @@ impl Reader<'_> {
                 (&*import.function, import.arity),
                 ("apply" | "make_fun" | "spawn" | "spawn_link" | "spawn_monitor", 3) | ("spawn_opt", 4)
             );
-        if applies && !self.registers.contains_key(&0) {
-            let function = self.registers.get(&1).cloned();
-            *self.functions[current].applies.entry(Apply { function, arity: None }).or_default() += 1;
+        if applies {
+            let (module, function) = (self.registers.get(&0).cloned(), self.registers.get(&1).cloned());
+            let calls = &mut self.functions[current];
+            match (module, &function) {
+                // Both atoms are made here, which is what tells.
+                (Some(_), Some(_)) => {}
+                (Some(module), None) => {
+                    calls.open_calls.insert(module);
+                }
+                (None, _) => *calls.applies.entry(Apply { function, arity: None }).or_default() += 1,
+            }
         }
         self.functions[current].remote_calls.insert(import);
         Ok(())

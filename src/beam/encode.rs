@@ -34,6 +34,12 @@ fn write(term: &Term, bytes: &mut Vec<u8>) -> Result<(), BeamError> {
             write_u32(data.len(), bytes)?;
             bytes.extend_from_slice(data);
         }
+        Term::BitString { bytes: data, last_bits } => {
+            bytes.push(77);
+            write_u32(data.len(), bytes)?;
+            bytes.push(*last_bits);
+            bytes.extend_from_slice(data);
+        }
         Term::Text(text) => write_text(text, bytes)?,
         Term::List(elements, tail) => {
             if !elements.is_empty() {
@@ -149,6 +155,8 @@ mod tests {
             (-300i64..300).prop_map(Term::Integer),
             any::<f64>().prop_filter("NaN is not itself", |value| !value.is_nan()).prop_map(Term::Float),
             proptest::collection::vec(any::<u8>(), 0..20).prop_map(Term::Binary),
+            (proptest::collection::vec(any::<u8>(), 1..20), 1u8..8)
+                .prop_map(|(bytes, last_bits)| Term::BitString { bytes, last_bits }),
             "[ -~é字]{1,20}".prop_map(|text| Term::text(&text)),
             (any::<bool>(), proptest::collection::vec(1u8..255, 9..300))
                 .prop_map(|(negative, magnitude)| Term::BigInteger { negative, magnitude }),

@@ -220,8 +220,16 @@ impl<'a> Decoder<'a> {
             }
             BIT_BINARY => {
                 let length = self.number(4)?;
-                self.take(1)?;
-                Term::Binary(self.take(length)?.to_vec())
+                let last_bits = self.number(1)? as u8;
+                let bytes = self.take(length)?.to_vec();
+                match last_bits {
+                    8 => Term::Binary(bytes),
+                    1..=7 if !bytes.is_empty() => Term::BitString { bytes, last_bits },
+                    _ => {
+                        self.offset = start;
+                        return self.fail("a bit string", format!("{last_bits} bits of the last byte"));
+                    }
+                }
             }
             EXPORT => match self.sequence(3)?.as_slice() {
                 [Term::Atom(module), Term::Atom(function), Term::Integer(arity @ 0..=255)] => {

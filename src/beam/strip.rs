@@ -1,8 +1,8 @@
 //! Modules without what only compilers, debuggers and documentation read.
 //!
 //! What the loader reads stays (`erts/emulator/beam/beam_file.c`): atoms, code, strings, imports, exports, lambdas,
-//! literals, and line numbers. Debug information, documentation, types for compilers and the options that a module
-//! was compiled with go.
+//! literals, line numbers, and the types by which the JIT makes faster code. Debug information, documentation and the
+//! options that a module was compiled with go.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -21,8 +21,8 @@ pub struct StripOptions {
 }
 
 /// Chunks that the loader reads, in the order in which they are written: what resembles each other stands together.
-const LOADED: [ChunkName; 8] =
-    [*b"AtU8", *b"Atom", *b"Code", *b"StrT", *b"ImpT", *b"ExpT", *b"FunT", *b"LitT"];
+const LOADED: [ChunkName; 9] =
+    [*b"AtU8", *b"Atom", *b"Code", *b"Type", *b"StrT", *b"ImpT", *b"ExpT", *b"FunT", *b"LitT"];
 
 /// The module in `bytes` with only what it runs with. Its literals are not compressed any more: an image compresses
 /// all of them together, and better.

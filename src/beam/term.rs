@@ -25,8 +25,15 @@ pub enum Term {
     },
     /// A float.
     Float(f64),
-    /// A binary, or a bit string whose last byte counts only partly.
+    /// A binary.
     Binary(Vec<u8>),
+    /// A bit string that is no binary: its last byte counts only partly.
+    BitString {
+        /// The bytes, at least one.
+        bytes: Vec<u8>,
+        /// How many bits of the last count, from the most significant on: 1 to 7.
+        last_bits: u8,
+    },
     /// A list that holds nothing but characters, and at least one.
     Text(String),
     /// Any other list; a tail only if it is improper.
@@ -180,6 +187,14 @@ impl fmt::Display for Term {
                 match std::str::from_utf8(bytes) {
                     Ok(text) if !text.is_empty() && text.is_ascii() => write_quoted(f, text, '"')?,
                     _ => write_separated(f, bytes, |f, byte| write!(f, "{byte}"))?,
+                }
+                f.write_str(">>")
+            }
+            Self::BitString { bytes, last_bits } => {
+                f.write_str("<<")?;
+                if let Some((last, whole)) = bytes.split_last() {
+                    whole.iter().try_for_each(|byte| write!(f, "{byte},"))?;
+                    write!(f, "{}:{last_bits}", last >> (8 - u32::from(*last_bits).clamp(1, 8)))?;
                 }
                 f.write_str(">>")
             }

@@ -289,6 +289,12 @@ impl<'a> Walk<'a> {
                 self.reach(module, function, by(How::Calls(import.clone())));
             }
         }
+        // In the platform's own code such a call is one of the atoms that the function makes.
+        for name in function.open_calls.iter().filter(|_| !module.platform) {
+            if let Some(&named) = self.by_name.get(&**name) {
+                self.whole(named, false, &by(How::Names));
+            }
+        }
         for apply in function.applies.keys() {
             match &apply.function {
                 Some(name) => self.applied(name, apply.arity, id),
@@ -530,6 +536,7 @@ mod tests {
             remote_calls: BTreeSet::new(),
             atoms: BTreeSet::new(),
             structs: BTreeSet::new(),
+            open_calls: BTreeSet::new(),
             applies: BTreeMap::new(),
         }
     }
@@ -677,6 +684,18 @@ mod tests {
         };
         assert_eq!(reached(&modules(false), &[root("app:start/0")]), ["Elixir.Plugin", "app"]);
         assert_eq!(reached(&modules(true), &[root("app:start/0")]), ["app"]);
+    }
+
+    #[test]
+    fn a_function_that_is_no_constant_may_be_every_one_of_its_module() {
+        let mut start = function("start", 1).makes(&["tool"]);
+        start.open_calls.insert("tool".into());
+        let modules = [
+            module("app", false, vec![start]),
+            module("tool", true, vec![function("rare", 1).calls("deep:x/0")]),
+            module("deep", true, vec![function("x", 0)]),
+        ];
+        assert_eq!(reached(&modules, &[root("app:start/1")]), ["app", "deep", "tool"]);
     }
 
     #[test]

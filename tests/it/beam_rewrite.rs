@@ -335,3 +335,65 @@ fn modules_of_a_newer_erlang_are_read() {
     }
     assert!(count > 1000, "{count}");
 }
+
+/// What reachability is made of, as the compiler really writes it.
+#[test]
+fn calls_that_are_no_constants() {
+    if find("erlc").is_none() {
+        skip("erlc");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = r#"-module(open). -export([a/2, b/2, c/1, d/1, e/2, f/1, g/1, h/0]).
+        a(Function, X) -> lists:Function(X).
+        b(Function, Arguments) -> apply(lists, Function, Arguments).
+        c(Module) -> Module:init(1).
+        d(Module) -> fun Module:handle/2.
+        e(Module, Function) -> Module:Function(1, 2).
+        f(X) -> case X of compared -> #{key => made, X => {tagged, [listed]}}; 'also' -> fun lists:map/2 end.
+        g(X) -> #{'__struct__' => 'Elixir.Made', x => X}.
+        h() -> spawn(lists, sort, [[]]).
+    "#;
+    fs_err::write(directory.path().join("open.erl"), source).expect("written");
+    let status =
+        Command::new("erlc").arg("open.erl").current_dir(directory.path()).status().expect("erlc runs");
+    assert!(status.success());
+    let bytes = read(&directory.path().join("open.beam"));
+    let container = Container::parse(&bytes).expect("a module");
+    let code = Code::of(&container, &Module::of(&container).expect("a module")).expect("code");
+    let function = |name: &str| {
+        code.functions.iter().find(|function| &*function.name == name).unwrap_or_else(|| panic!("{name}"))
+    };
+    let applies = |name: &str| -> Vec<(Option<&str>, Option<u32>)> {
+        function(name).applies.keys().map(|apply| (apply.function.as_deref(), apply.arity)).collect()
+    };
+    let names = |atoms: &BTreeSet<leanfs::beam::Atom>| -> Vec<String> {
+        atoms.iter().map(ToString::to_string).collect()
+    };
+    for name in ["a", "b"] {
+        assert_eq!(names(&function(name).open_calls), ["lists"], "{name}");
+        assert_eq!(applies(name), [], "{name}");
+    }
+    assert_eq!(applies("c"), [(Some("init"), Some(1))]);
+    assert_eq!(applies("d"), [(Some("handle"), None)]);
+    assert_eq!(applies("e"), [(None, Some(2))]);
+    // Neither what is compared with nor the key of a map.
+    assert_eq!(names(&function("f").atoms), ["listed", "made", "tagged"]);
+    assert!(function("f").remote_calls.iter().any(|import| import.to_string() == "lists:map/2"));
+    assert_eq!(names(&function("g").structs), ["Elixir.Made"]);
+    assert!(function("h").atoms.contains("lists") && function("h").atoms.contains("sort"));
+
+    // The types for the JIT stay, what only tools read goes.
+    let kept = strip(&bytes, StripOptions { lines: false, attributes: false }).expect("a module");
+    let kept: Vec<String> = Container::parse(&kept)
+        .expect("a module")
+        .chunks()
+        .map(|(name, _)| String::from_utf8_lossy(name).into_owned())
+        .collect();
+    for name in ["AtU8", "Code", "Type", "ImpT", "ExpT", "LitT"] {
+        assert!(kept.iter().any(|kept| kept == name), "{name} is not in {kept:?}");
+    }
+    for name in ["Dbgi", "Docs", "CInf", "Line", "Attr"] {
+        assert!(!kept.iter().any(|kept| kept == name), "{name} is in {kept:?}");
+    }
+}

@@ -57,6 +57,7 @@ pub(super) mod op {
     pub(crate) const CALL_FUN2: u8 = 178;
     pub(crate) const BS_MATCH: u8 = 182;
     pub(crate) const EXECUTABLE_LINE: u8 = 183;
+    pub(crate) const DEBUG_LINE: u8 = 184;
 }
 
 /// An operand, as far as it matters here.
