@@ -458,6 +458,38 @@ mod tests {
         assert!(run(&mut tree, PruneLevel::Apps, "app").is_empty());
     }
 
+    /// The tree is not validated yet: a link may stand above a module.
+    #[test]
+    fn a_module_below_a_link_is_no_danger() {
+        let mut tree = tree(&["app/lib/mine-0.1.0/ebin/mine.beam"]);
+        let link = Node::symlink(*b"/nowhere", Origin::skeleton());
+        tree.insert("app/lib".parse().expect("good"), link);
+        let input = |tree: &mut Tree| {
+            let otp: TreePath = "usr/lib/erlang".parse().expect("good");
+            prune(
+                tree,
+                &PruneInput {
+                    level: PruneLevel::Modules,
+                    otp_root: &otp,
+                    release_root: &"app".parse().expect("good"),
+                    version_directory: &"app/releases/1".parse().expect("good"),
+                    applications: &BTreeSet::new(),
+                    distribution: false,
+                    boot: &BootScript::parse_text(b"{script,{\"x\",\"1\"},[]}.").expect("a script"),
+                    boot_path: &"app/releases/1/start.boot".parse().expect("good"),
+                    arguments: &[],
+                    programs: &BTreeSet::new(),
+                    shell: false,
+                    overlay: None,
+                    keep: &[],
+                    traced: &BTreeSet::new(),
+                    keep_package_db: false,
+                },
+            )
+        };
+        assert!(matches!(input(&mut tree), Err(PruneError::Beam { .. })));
+    }
+
     #[test]
     fn a_file_stays_while_another_name_of_it_does() {
         let mut tree = tree(&["usr/include/x.h"]);

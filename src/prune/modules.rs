@@ -9,7 +9,7 @@ use crate::beam::container::Container;
 use crate::beam::{self, Atom, BeamError, BootInstruction, Code, Import, Term};
 use crate::recipe::Pattern;
 use crate::report::manifest::UnfollowedCall;
-use crate::tree::{NodeKind, Tree, TreePath};
+use crate::tree::{Content, NodeKind, Tree, TreePath};
 
 /// The largest module and the largest configuration file that are read.
 const MOST_BYTES: u64 = 64 << 20;
@@ -88,6 +88,7 @@ pub(super) struct Outcome {
 /// A module of the tree and its application.
 struct Found {
     path: TreePath,
+    content: Content,
     application: Option<String>,
     /// It stands where no code path leads, or the user put it there: something else knows it.
     apart: bool,
@@ -96,7 +97,7 @@ struct Found {
 /// Finds out which modules go.
 pub(super) fn prune(tree: &Tree, input: &PruneInput<'_>) -> Result<Outcome, PruneError> {
     let (found, shadowed) = find(tree, input);
-    let modules = read(tree, &found)?;
+    let modules = read(&found)?;
     let applications: Vec<Option<&str>> = found.iter().map(|found| found.application.as_deref()).collect();
     let mut roots = Roots { roots: Vec::new(), surroundings: Surroundings::default() };
     roots.emulator();
@@ -142,7 +143,8 @@ fn find(tree: &Tree, input: &PruneInput<'_>) -> (Vec<Found>, Vec<(TreePath, Tree
     let mut found: Vec<Found> = Vec::new();
     let mut shadowed = Vec::new();
     for (path, node) in tree.iter() {
-        if !matches!(node.kind, NodeKind::File(_)) || !path.as_bytes().ends_with(b".beam") {
+        let NodeKind::File(content) = &node.kind else { continue };
+        if !path.as_bytes().ends_with(b".beam") {
             continue;
         }
         let in_release = path.is_below(input.release_root) || path.is_below(input.otp_root);
@@ -168,18 +170,18 @@ fn find(tree: &Tree, input: &PruneInput<'_>) -> (Vec<Found>, Vec<(TreePath, Tree
         }
         let laid_over = input.overlay.is_some_and(|overlay| overlay.get(path).is_some());
         let apart = laid_over || application.is_none() && !is_consolidated;
-        found.push(Found { path: path.clone(), application, apart });
+        found.push(Found { path: path.clone(), content: content.clone(), application, apart });
     }
     (found, shadowed)
 }
 
-fn read(tree: &Tree, found: &[Found]) -> Result<Vec<Module>, PruneError> {
+fn read(found: &[Found]) -> Result<Vec<Module>, PruneError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let share = found.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let workers: Vec<_> = found
             .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(|found| read_one(tree, found)).collect()))
+            .map(|part| scope.spawn(move || part.iter().map(|found| read_one(found)).collect()))
             .collect();
         let mut modules = Vec::with_capacity(found.len());
         for worker in workers {
@@ -190,12 +192,10 @@ fn read(tree: &Tree, found: &[Found]) -> Result<Vec<Module>, PruneError> {
     })
 }
 
-fn read_one(tree: &Tree, found: &Found) -> Result<Module, PruneError> {
+fn read_one(found: &Found) -> Result<Module, PruneError> {
     let path = &found.path;
-    let Some((_, content)) = tree.file(path) else {
-        unreachable!("the path is one of a file of this tree");
-    };
-    let bytes = content.read(MOST_BYTES).map_err(|source| PruneError::Io { path: path.clone(), source })?;
+    let bytes =
+        found.content.read(MOST_BYTES).map_err(|source| PruneError::Io { path: path.clone(), source })?;
     let wrong = |source: BeamError| PruneError::Beam { path: path.clone(), source };
     let container = Container::parse(&bytes).map_err(wrong)?;
     let module = beam::Module::of(&container).map_err(wrong)?;
@@ -378,7 +378,7 @@ impl Roots {
             match beam::consult(&bytes) {
                 Ok(terms) => {
                     let because = format!("{path} names it");
-                    for term in &terms {
+                    for term in terms.iter().flat_map(environments) {
                         let atoms = atoms_of(term);
                         self.surroundings.words.extend(atoms.iter().cloned());
                         self.add(Target::Names { atoms, platform: false }, because.clone());
@@ -441,10 +441,24 @@ impl Roots {
     }
 }
 
-/// The words of a text that could be atoms.
+/// The environments in `[{Application, Environment}]`: an application's name is often that of a module too, but as a
+/// key it is none. What has another shape is taken whole.
+fn environments(term: &Term) -> Vec<&Term> {
+    let Some(list) = term.as_list() else { return vec![term] };
+    list.iter()
+        .map(|pair| match pair.as_tuple() {
+            Some([Term::Atom(_), environment]) => environment,
+            _ => pair,
+        })
+        .collect()
+}
+
+/// The words of a text that could be atoms: of `:crypto.hash` both the module and the function, of `Elixir.Enum` the
+/// whole name too.
 fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '@' | '.' | '?' | '!')))
         .map(|word| word.trim_matches('.'))
+        .flat_map(|word| std::iter::once(word).chain(word.split('.').filter(move |part| *part != word)))
         .filter(|word| !word.is_empty())
 }
 

@@ -15,6 +15,7 @@ mod libraries;
 mod otp;
 mod own_repository;
 mod pid1;
+mod prune_modules;
 mod prune_rewrite;
 mod refusals;
 mod release;
