@@ -181,7 +181,7 @@ fn read(found: &[Found]) -> Result<Vec<Module>, PruneError> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = found
             .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(|found| read_one(found)).collect()))
+            .map(|part| scope.spawn(move || part.iter().map(read_one).collect()))
             .collect();
         let mut modules = Vec::with_capacity(found.len());
         for worker in workers {
