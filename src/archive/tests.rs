@@ -56,7 +56,7 @@ fn all_types_come_through() {
         dump,
         format!(
             "d0644 0:0 0 - /\nd0644 0:0 0 - /a\nf0644 0:0 0 7:{hash} /a/file\n\
-             l0644 0:0 0 \"../../anywhere\" /a/link\nh0644 0:0 0 /a/file /hard\n\
+             l0644 0:0 0 ../../anywhere /a/link\nh0644 0:0 0 /a/file /hard\n\
              h0644 0:0 0 /a/file /harder\np0644 0:0 0 - /pipe\n"
         )
     );

@@ -56,9 +56,10 @@ impl Content {
         let source = match &self.0 {
             Inner::Bytes(bytes) => Source::Bytes(Arc::clone(bytes)),
             Inner::Range { file, offset, .. } => Source::Range { file: Arc::clone(file), offset: *offset },
-            Inner::Path { path, .. } => {
-                Source::Path { file: fs_err::File::open(path.as_ref())?, path: Arc::clone(path) }
-            }
+            Inner::Path { path, .. } => Source::Path {
+                file: fs_err::File::open(path.as_ref())?.into_parts().0,
+                path: Arc::clone(path),
+            },
         };
         Ok(ContentReader { source, position: 0, length: self.len() })
     }
@@ -102,7 +103,7 @@ pub struct ContentReader {
 enum Source {
     Bytes(Arc<[u8]>),
     Range { file: Arc<File>, offset: u64 },
-    Path { file: fs_err::File, path: Arc<Path> },
+    Path { file: File, path: Arc<Path> },
 }
 
 impl Read for ContentReader {
@@ -110,26 +111,28 @@ impl Read for ContentReader {
         let left = self.length - self.position;
         let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         if wanted == 0 {
-            if let Source::Path { file, path } = &mut self.source
+            if let Source::Path { file, path } = &self.source
                 && left == 0
                 && !buffer.is_empty()
-                && file.read(&mut [0])? != 0
+                && named(path, file.read_at(&mut [0], self.length))? != 0
             {
                 return Err(changed(path, self.length, "is longer now"));
             }
             return Ok(0);
         }
-        let count = match &mut self.source {
+        let count = match &self.source {
             Source::Bytes(bytes) => {
                 let start = usize::try_from(self.position).expect("a position in memory fits");
                 buffer[..wanted].copy_from_slice(&bytes[start..start + wanted]);
                 wanted
             }
             Source::Range { file, offset } => file.read_at(&mut buffer[..wanted], *offset + self.position)?,
-            Source::Path { file, path } => match file.read(&mut buffer[..wanted])? {
-                0 => return Err(changed(path, self.length, "is shorter now")),
-                count => count,
-            },
+            Source::Path { file, path } => {
+                match named(path, file.read_at(&mut buffer[..wanted], self.position))? {
+                    0 => return Err(changed(path, self.length, "is shorter now")),
+                    count => count,
+                }
+            }
         };
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -149,12 +152,45 @@ impl Seek for ContentReader {
         let position = position.filter(|&position| position <= self.length).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "a position outside of the content")
         })?;
-        if let Source::Path { file, .. } = &mut self.source {
-            file.seek(SeekFrom::Start(position))?;
-        }
         self.position = position;
         Ok(position)
     }
+}
+
+impl ContentReader {
+    /// Where the next byte stands, from `position` on, that may be something else than zero: a hint from the
+    /// host's file system, which knows holes in its files. `position` itself where it knows none; the length of the
+    /// content where everything up to the end is a hole. What lies between reads as zeros.
+    ///
+    /// # Errors
+    /// When the host's file system fails.
+    pub fn next_data(&self, position: u64) -> io::Result<u64> {
+        let (file, offset) = match &self.source {
+            Source::Bytes(_) => return Ok(position),
+            Source::Range { file, offset } => (&**file, *offset),
+            Source::Path { file, .. } => (file, 0),
+        };
+        // It moves the position that all readers of an open file share; none of them uses it.
+        match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset + position)) {
+            Ok(data) => Ok((data - offset).min(self.length)),
+            Err(rustix::io::Errno::NXIO) => {
+                let there = file.metadata()?.len();
+                match &self.source {
+                    Source::Path { path, .. } if there < self.length => {
+                        Err(changed(path, self.length, "is shorter now"))
+                    }
+                    _ => Ok(self.length),
+                }
+            }
+            Err(rustix::io::Errno::INVAL) => Ok(position),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The result with the path in its error.
+fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 fn changed(path: &Path, length: u64, how: &str) -> io::Error {
@@ -188,6 +224,31 @@ mod tests {
         assert_eq!(content.read(3).expect("read"), b"cde");
         assert_eq!(content.read_head(2).expect("read"), b"cd");
         assert_eq!(content.read(2).expect_err("too large").kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn holes_are_known_and_reading_goes_on_where_it_was() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        let file = File::create(&path).expect("a file");
+        file.set_len(1 << 20).expect("sized");
+        file.write_all_at(b"data", 512 << 10).expect("written");
+        let content = Content::from_path(&path, 1 << 20);
+        let mut reader = content.reader().expect("a reader");
+        reader.read_exact(&mut [0; 3]).expect("read");
+        let data = reader.next_data(3).expect("known");
+        // A file system that knows no holes says 3.
+        assert!(data == 3 || data == 512 << 10, "{data}");
+        let after = reader.next_data((512 << 10) + 70_000).expect("known");
+        assert!(after == (512 << 10) + 70_000 || after == 1 << 20, "{after}");
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).expect("read");
+        assert_eq!(rest.len(), (1 << 20) - 3);
+        file.set_len(600 << 10).expect("sized");
+        if after == 1 << 20 {
+            reader.next_data((512 << 10) + 70_000).expect_err("it is shorter now");
+        }
+        assert_eq!(Content::from_bytes(*b"abc").reader().expect("a reader").next_data(2).expect("known"), 2);
     }
 
     #[test]
