@@ -6,6 +6,7 @@ pub mod compress;
 pub mod cpio;
 pub mod output;
 pub mod share;
+pub mod target;
 
 use std::io;
 
@@ -23,6 +24,24 @@ pub enum ImageError {
         /// The node.
         path: TreePath,
         /// What is too large, too long …
+        reason: String,
+    },
+    /// The image was given a size that is too small for what it holds.
+    #[error("{format} needs {needed} bytes, and its size was set to {size} bytes")]
+    TooSmall {
+        /// The format.
+        format: &'static str,
+        /// What it needs at least.
+        needed: u64,
+        /// What it may have.
+        size: u64,
+    },
+    /// Settings that this format doesn't have or that don't go together.
+    #[error("{format}: {reason}")]
+    Settings {
+        /// The format.
+        format: &'static str,
+        /// What is wrong with them, and what may stand there.
         reason: String,
     },
     /// A file of the tree can't be read.
