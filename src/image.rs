@@ -4,6 +4,7 @@
 
 pub mod compress;
 pub mod cpio;
+pub mod erofs;
 pub mod output;
 pub mod share;
 pub mod target;

@@ -127,7 +127,8 @@ impl Superblock {
                 available_compr_algs = 1 << compressor.algorithm as u16;
             }
         }
-        let mut put = |offset: usize, field: &[u8]| bytes[offset..offset + field.len()].copy_from_slice(field);
+        let mut put =
+            |offset: usize, field: &[u8]| bytes[offset..offset + field.len()].copy_from_slice(field);
         put(0, &MAGIC.to_le_bytes());
         put(8, &(COMPAT_SB_CHKSUM | COMPAT_MTIME).to_le_bytes());
         put(12, &[BLOCK.trailing_zeros() as u8]);
@@ -162,9 +163,12 @@ fn crc32c(bytes: &[u8]) -> u32 {
     /// Castagnoli's polynomial, bits reversed.
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 }
-        })
+        (0..8).fold(
+            crc ^ u32::from(byte),
+            |crc, _| {
+                if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 }
+            },
+        )
     })
 }
 
@@ -257,8 +261,7 @@ impl Inode {
 /// A device's numbers as Linux packs them (`new_encode_dev`): 12 bits of the major and 20 of the minor number.
 /// `None` where they don't fit.
 pub(super) fn rdev(major: u32, minor: u32) -> Option<u32> {
-    (major < 1 << 12 && minor < 1 << 20)
-        .then_some(minor & 0xff | major << 8 | (minor & !0xff) << 12)
+    (major < 1 << 12 && minor < 1 << 20).then_some(minor & 0xff | major << 8 | (minor & !0xff) << 12)
 }
 
 #[cfg(test)]

@@ -238,14 +238,16 @@ mod tests {
             loop {
                 let (pack, base, place) = self.pack(number);
                 let (kind, low) = (pack[place] >> 12, pack[place] & 0xfff);
-                if kind != NONHEAD && u64::from(low) > position - number * BLOCK && number == position / BLOCK {
+                if kind != NONHEAD && u64::from(low) > position - number * BLOCK && number == position / BLOCK
+                {
                     number -= 1;
                     continue;
                 }
                 if kind != NONHEAD {
                     let mut address = base;
                     if !self.large {
-                        address += 1 + pack[..place].iter().filter(|entry| *entry >> 12 != NONHEAD).count() as u32;
+                        address +=
+                            1 + pack[..place].iter().filter(|entry| *entry >> 12 != NONHEAD).count() as u32;
                     } else {
                         let mut before = 0;
                         while before < place {
@@ -269,7 +271,12 @@ mod tests {
                             blocks = pack[place] & 0xfff & !CBLKCNT;
                         }
                     }
-                    return Found { begins: number * BLOCK + u64::from(low), address, blocks, plain: kind == PLAIN };
+                    return Found {
+                        begins: number * BLOCK + u64::from(low),
+                        address,
+                        blocks,
+                        plain: kind == PLAIN,
+                    };
                 }
                 number -= if low & CBLKCNT != 0 {
                     assert!(self.large);

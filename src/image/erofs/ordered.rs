@@ -148,10 +148,16 @@ mod tests {
                 std::thread::sleep(Duration::from_micros(unit * 7919 % 300));
                 Ok::<_, ()>(unit * 2)
             };
-            ordered(threads, 0..200, || (), work, |done| {
-                results.push(done);
-                Ok(())
-            })
+            ordered(
+                threads,
+                0..200,
+                || (),
+                work,
+                |done| {
+                    results.push(done);
+                    Ok(())
+                },
+            )
             .expect("no error");
             assert_eq!(results, (0..200).map(|unit| unit * 2).collect::<Vec<_>>());
         }
@@ -162,14 +168,26 @@ mod tests {
         for threads in [1, 4] {
             let mut count = 0;
             let work = |_: &mut (), unit: u32| if unit >= 50 { Err(unit) } else { Ok(()) };
-            let error = ordered(threads, 0..1_000_000, || (), work, |()| {
-                count += 1;
-                Ok(())
-            });
+            let error = ordered(
+                threads,
+                0..1_000_000,
+                || (),
+                work,
+                |()| {
+                    count += 1;
+                    Ok(())
+                },
+            );
             assert_eq!((error, count), (Err(50), 50));
-            let error = ordered(threads, 0..1_000_000, || (), |_, unit| Ok(unit), |unit| {
-                if unit == 30 { Err("sink") } else { Ok(()) }
-            });
+            let error = ordered(
+                threads,
+                0..1_000_000,
+                || (),
+                |_, unit| Ok(unit),
+                |unit| {
+                    if unit == 30 { Err("sink") } else { Ok(()) }
+                },
+            );
             assert_eq!(error, Err("sink"));
         }
     }

@@ -75,7 +75,8 @@ impl<'a> Space<'a> {
     pub(super) fn blocks(&mut self, count: u64) -> Option<u32> {
         let block = self.next;
         // The last number stands for a hole.
-        self.next = u32::try_from(u64::from(block).checked_add(count)?).ok().filter(|&next| next < u32::MAX)?;
+        self.next =
+            u32::try_from(u64::from(block).checked_add(count)?).ok().filter(|&next| next < u32::MAX)?;
         Some(block)
     }
 
