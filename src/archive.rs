@@ -12,6 +12,7 @@
 
 mod compressed;
 mod pax;
+pub(crate) mod ustar;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
