@@ -120,6 +120,18 @@ fn octal<const DIGITS: usize>(field: &'static str, value: u64) -> Result<[u8; DI
     Ok(std::array::from_fn(|index| b'0' + (value >> (3 * (DIGITS - 1 - index)) & 7) as u8))
 }
 
+/// The values of `prefix` and `name` that stand for `path`; none if it is too long, or no slash stands where it
+/// could be cut.
+pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    if path.len() <= NAME {
+        return Some((b"", path));
+    }
+    let earliest = path.len() - NAME - 1;
+    let slash = earliest + path[earliest..].iter().position(|&byte| byte == b'/')?;
+    let name = &path[slash + 1..];
+    (slash != 0 && slash <= PREFIX && !name.is_empty()).then_some((&path[..slash], name))
+}
+
 /// `LENGTH KEYWORD=VALUE\n`, where the length counts its own digits.
 pub(crate) fn pax_record(keyword: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = keyword.len() + value.len() + b" =\n".len();
@@ -186,6 +198,26 @@ mod tests {
             Header { device: Some((0, 1 << 21)), ..header },
         ] {
             wrong.to_block().expect_err("too large");
+        }
+    }
+
+    #[test]
+    fn a_path_is_cut_at_a_slash_if_one_stands_right() {
+        let long = |before: usize, after: usize| [vec![b'p'; before], vec![b'n'; after]].join(&b'/');
+        for (path, expected) in [
+            (vec![b'x'; 100], Some((0, 100))),
+            (vec![b'x'; 101], None),
+            (long(1, 100), Some((1, 100))),
+            (long(155, 100), Some((155, 100))),
+            (long(156, 99), None),
+            (long(1, 101), None),
+            (long(0, 100), None),
+            (long(100, 0), None),
+            ([b"a/b/".to_vec(), vec![b'x'; 98]].concat(), Some((1, 100))),
+            ([b"d/".to_vec(), vec![b'x'; 98], b"/".to_vec()].concat(), Some((1, 99))),
+        ] {
+            let cut = split(&path);
+            assert_eq!(cut.map(|(prefix, name)| (prefix.len(), name.len())), expected, "{path:?}");
         }
     }
 }
