@@ -4,6 +4,7 @@
 
 pub mod compress;
 pub mod cpio;
+mod hashing;
 pub mod output;
 pub mod share;
 pub mod tar;

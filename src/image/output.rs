@@ -1,18 +1,23 @@
 //! The output directory: everything is written beside what is there, and put in its place at the end.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+mod directory;
+mod place;
+
+use std::fs::{File, Permissions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ring::digest;
+pub use directory::DirectoryWriter;
 
 use super::ImageError;
+use super::hashing::Hashing;
 
-/// The beginning of the names of files that are being written.
+/// The beginning of the names of files and directories that are being written.
 const TEMPORARY_PREFIX: &str = ".leanfs-unfinished-";
 
-/// A directory that this process alone writes to. Files get their real names in [`OutputDirectory::commit`],
-/// all together; a run that fails or is killed before leaves what was there.
+/// A directory that this process alone writes to. Files and directories get their real names in
+/// [`OutputDirectory::commit`], all together; a run that fails or is killed before leaves what was there.
 #[derive(Debug)]
 pub struct OutputDirectory {
     path: PathBuf,
@@ -21,11 +26,17 @@ pub struct OutputDirectory {
     finished: Vec<Finished>,
 }
 
-/// A file that is complete, under its temporary name.
+/// What is complete, under its temporary name.
 #[derive(Debug)]
 struct Finished {
-    temporary: tempfile::TempPath,
+    temporary: Temporary,
     name: String,
+}
+
+#[derive(Debug)]
+enum Temporary {
+    File(tempfile::TempPath),
+    Directory(tempfile::TempDir),
 }
 
 /// What was written to a file.
@@ -53,12 +64,7 @@ impl OutputDirectory {
             Err(std::fs::TryLockError::WouldBlock) => return Err(ImageError::Busy(path.to_owned())),
             Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
         }
-        for entry in fs_err::read_dir(path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
-                fs_err::remove_file(entry.path()).map_err(failed)?;
-            }
-        }
+        place::clear(path).map_err(failed)?;
         Ok(Self { path: path.to_owned(), _lock: lock, finished: Vec::new() })
     }
 
@@ -71,75 +77,87 @@ impl OutputDirectory {
         name: &str,
         write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
     ) -> Result<Written, ImageError> {
-        let failed = |source| ImageError::Output { path: self.path.join(name), source };
-        let temporary = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            // As open(2) would give it; tempfile's own default is 0600. The umask still applies.
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(&self.path)
-            .map_err(failed)?;
-        let (file, temporary) = temporary.into_parts();
-        let mut output = Hashing {
-            output: BufWriter::with_capacity(256 * 1024, file),
-            context: digest::Context::new(&digest::SHA256),
-            size: 0,
-        };
-        write(&mut output).map_err(|error| match error {
-            ImageError::Write(source) => failed(source),
-            other => other,
-        })?;
-        output.flush().map_err(failed)?;
-        output.output.get_ref().sync_all().map_err(failed)?;
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(output.context.finish().as_ref());
-        self.finished.push(Finished { temporary, name: name.to_owned() });
-        Ok(Written { name: name.to_owned(), size: output.size, sha256 })
+        let (temporary, written) = write_file(&self.path, &self.path.join(name), write)?;
+        self.finished.push(Finished { temporary: Temporary::File(temporary), name: name.to_owned() });
+        Ok(Written { name: name.to_owned(), ..written })
     }
 
-    /// Gives every file its real name, in the order in which they were written, removes the files called
-    /// `stale` (which need not be there), and makes that last.
+    /// Writes a whole directory by `write`, under a temporary name. In [`OutputDirectory::commit`] it replaces what is
+    /// called `name` then, file or directory, with all that it holds.
+    ///
+    /// # Errors
+    /// What `write` gives, and [`ImageError::Output`].
+    pub fn directory<T>(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&mut DirectoryWriter) -> Result<T, ImageError>,
+    ) -> Result<T, ImageError> {
+        let shown = self.path.join(name);
+        let temporary = tempfile::Builder::new()
+            .prefix(TEMPORARY_PREFIX)
+            .permissions(Permissions::from_mode(0o777))
+            .tempdir_in(&self.path)
+            .map_err(|source| ImageError::Output { path: shown.clone(), source })?;
+        let mut writer = DirectoryWriter::new(temporary.path(), &shown);
+        let result = write(&mut writer)?;
+        writer.finish()?;
+        self.finished.push(Finished { temporary: Temporary::Directory(temporary), name: name.to_owned() });
+        Ok(result)
+    }
+
+    /// Gives everything its real name, in the order in which it was written, removes the files and directories
+    /// called `stale` (which need not be there), and makes that last.
     ///
     /// # Errors
     /// [`ImageError::Output`]; what was not renamed yet is removed.
     pub fn commit(self, stale: &[String]) -> Result<(), ImageError> {
         for Finished { temporary, name } in self.finished {
-            let path = self.path.join(name);
-            temporary.persist(&path).map_err(|error| ImageError::Output { path, source: error.error })?;
+            let path = self.path.join(&name);
+            match temporary {
+                Temporary::File(temporary) => temporary.persist(&path).map_err(|error| error.error),
+                Temporary::Directory(temporary) => place::directory(temporary, &self.path, &name),
+            }
+            .map_err(|source| ImageError::Output { path, source })?;
         }
         for name in stale {
-            match fs_err::remove_file(self.path.join(name)) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(ImageError::Output { path: self.path.join(name), source });
-                }
-                _ => {}
-            }
+            let path = self.path.join(name);
+            place::remove(&path).map_err(|source| ImageError::Output { path, source })?;
         }
         // The renames are only on disk once the directory is.
         self._lock.sync_all().map_err(|source| ImageError::Output { path: self.path, source })
     }
 }
 
-struct Hashing<W> {
-    output: W,
-    context: digest::Context,
-    size: u64,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.output.write(bytes)?;
-        self.context.update(&bytes[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
-    }
+/// Writes a file under a temporary name in `directory`; it is called `shown` in errors. The name in the result is
+/// empty.
+fn write_file(
+    directory: &Path,
+    shown: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
+) -> Result<(tempfile::TempPath, Written), ImageError> {
+    let failed = |source| ImageError::Output { path: shown.to_owned(), source };
+    let temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        // As open(2) would give it; tempfile's own default is 0600. The umask still applies.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .map_err(failed)?;
+    let (file, temporary) = temporary.into_parts();
+    let mut output = Hashing::new(BufWriter::with_capacity(256 * 1024, file));
+    write(&mut output).map_err(|error| match error {
+        ImageError::Write(source) => failed(source),
+        other => other,
+    })?;
+    output.flush().map_err(failed)?;
+    let (output, size, sha256) = output.finish();
+    output.get_ref().sync_all().map_err(failed)?;
+    Ok((temporary, Written { name: String::new(), size, sha256 }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn put(output: &mut OutputDirectory, name: &str, bytes: &[u8]) -> Result<Written, ImageError> {
@@ -187,5 +205,56 @@ mod tests {
         assert!(error.hint().is_some_and(|hint| hint.contains("full")), "{error}");
         drop(output);
         assert_eq!(names(directory.path()), [""; 0]);
+    }
+
+    #[test]
+    fn a_directory_appears_whole_or_not_at_all() {
+        let place = tempfile::tempdir().expect("a directory");
+        let old = place.path().join("d/old");
+        fs_err::create_dir_all(&old).expect("a directory");
+        fs_err::write(old.join("file"), "old").expect("write");
+        let left = place.path().join(format!("{TEMPORARY_PREFIX}x/y"));
+        fs_err::create_dir_all(&left).expect("a directory");
+        fs_err::write(left.join("file"), "left").expect("write");
+
+        let mut output = OutputDirectory::open(place.path()).expect("open");
+        assert_eq!(names(place.path()), ["d"], "what a killed run left is gone");
+        let write = |directory: &mut DirectoryWriter| {
+            directory.file("a/b", |file| file.write_all(b"1").map_err(ImageError::Write))
+        };
+        output.directory("d", write).expect("written");
+        let failing = |directory: &mut DirectoryWriter| {
+            write(directory)?;
+            Err::<(), _>(ImageError::Write(io::ErrorKind::StorageFull.into()))
+        };
+        output.directory("e", failing).expect_err("it fails");
+        assert_eq!(names(&place.path().join("d")), ["old"], "not yet");
+        drop(output);
+        assert_eq!(names(place.path()), ["d"]);
+
+        for target in ["d", "new", "file"] {
+            if target == "file" {
+                fs_err::write(place.path().join("file"), "a file").expect("write");
+            }
+            let mut output = OutputDirectory::open(place.path()).expect("open");
+            output.directory(target, write).expect("written");
+            output.commit(&[]).expect("commit");
+            assert_eq!(names(&place.path().join(target)), ["a"]);
+            assert_eq!(fs_err::read(place.path().join(target).join("a/b")).expect("read"), b"1");
+        }
+        assert_eq!(names(place.path()), ["d", "file", "new"]);
+        let stale = ["d", "file", "none"].map(str::to_owned);
+        OutputDirectory::open(place.path()).expect("open").commit(&stale).expect("commit");
+        assert_eq!(names(place.path()), ["new"]);
+        let mode = |path: &str| {
+            let there = fs_err::metadata(place.path().join(path)).expect("there");
+            there.permissions().mode() & 0o777
+        };
+        let plain = place.path().join("plain");
+        fs_err::create_dir(&plain).expect("a directory");
+        fs_err::write(plain.join("file"), "").expect("write");
+        assert_eq!(mode("new"), mode("plain"), "the umask's, as of any other directory");
+        assert_eq!(mode("new/a"), mode("plain"));
+        assert_eq!(mode("new/a/b"), mode("plain/file"));
     }
 }
