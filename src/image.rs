@@ -5,6 +5,7 @@
 pub mod compress;
 pub mod cpio;
 mod hashing;
+pub mod oci;
 pub mod output;
 pub mod share;
 pub mod tar;
