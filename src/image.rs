@@ -6,6 +6,7 @@ pub mod compress;
 pub mod cpio;
 pub mod output;
 pub mod share;
+pub mod squashfs;
 pub mod target;
 
 use std::io;
