@@ -9,6 +9,7 @@ pub mod oci;
 pub mod output;
 pub mod share;
 pub mod tar;
+pub mod squashfs;
 pub mod target;
 
 use std::io;

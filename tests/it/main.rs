@@ -10,6 +10,7 @@ mod fetch;
 mod fuzz_entries;
 mod html;
 mod image_tar;
+mod image_squashfs;
 mod kernel;
 mod layers;
 mod libraries;
