@@ -111,6 +111,8 @@ struct Lister {
     entries: Vec<Entry>,
     /// What the contents of files with several names are.
     contents: BTreeMap<(u64, u64), String>,
+    /// The parents of directories that were left out.
+    skipped: Vec<Vec<u8>>,
     complaints: usize,
     buffer: Vec<u8>,
 }
@@ -121,6 +123,7 @@ impl Lister {
             options,
             entries: Vec::new(),
             contents: BTreeMap::new(),
+            skipped: Vec::new(),
             complaints: 0,
             buffer: vec![0; 1 << 18],
         }
@@ -162,7 +165,10 @@ impl Lister {
                 path.push(b'/');
             }
             path.extend_from_slice(child.name.as_bytes());
-            if self.options.skip.iter().any(|skipped| *skipped == path) {
+            if self.options.skip.contains(&path) {
+                if fs::symlink_metadata(&child.name).is_ok_and(|metadata| metadata.is_dir()) {
+                    self.skipped.push(parent(&path).to_vec());
+                }
                 continue;
             }
             let metadata = match self.node(&path, Path::new(&child.name)) {
@@ -379,9 +385,11 @@ impl Lister {
                 first.entry(file).or_insert((place, 0)).1 += 1;
             }
             if entry.letter == 'd' && !entry.path.is_empty() {
-                let parent = entry.path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-                *subdirectories.entry(&entry.path[..parent]).or_default() += 1;
+                *subdirectories.entry(parent(&entry.path)).or_default() += 1;
             }
+        }
+        for parent in &self.skipped {
+            *subdirectories.entry(parent).or_default() += 1;
         }
         let mut output = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
         let mut contradictions = 0;
@@ -414,6 +422,10 @@ impl Lister {
         }
         Ok(())
     }
+}
+
+fn parent(path: &[u8]) -> &[u8] {
+    &path[..path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)]
 }
 
 fn told(what: &str, error: &io::Error) -> io::Error {
