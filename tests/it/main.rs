@@ -9,6 +9,8 @@ mod end_to_end;
 mod fetch;
 mod fuzz_entries;
 mod html;
+mod image_basis;
+mod images;
 mod kernel;
 mod layers;
 mod libraries;
