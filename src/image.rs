@@ -8,8 +8,8 @@ mod hashing;
 pub mod oci;
 pub mod output;
 pub mod share;
-pub mod tar;
 pub mod squashfs;
+pub mod tar;
 pub mod target;
 
 use std::io;
