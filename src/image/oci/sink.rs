@@ -38,7 +38,7 @@ pub(super) struct LayoutSink<'a> {
 impl Sink for LayoutSink<'_> {
     fn blob(&mut self, write: &mut WriteBlob<'_>) -> Result<Blob, ImageError> {
         let written = self.directory.file_called(blob_path, write)?;
-        Ok(Blob { sha256: written.sha256, size: written.size })
+        Ok(Blob { sha256: written.sha256.unwrap_or_default(), size: written.size })
     }
 
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {

@@ -1,6 +1,6 @@
 //! A directory of an output that is being written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub struct DirectoryWriter {
     shown: PathBuf,
     /// Itself and the directories made in it.
     directories: BTreeSet<PathBuf>,
+    /// The sizes of the files by their names, in bytes.
+    sizes: BTreeMap<String, u64>,
 }
 
 impl DirectoryWriter {
@@ -24,6 +26,7 @@ impl DirectoryWriter {
             path: path.to_owned(),
             shown: shown.to_owned(),
             directories: BTreeSet::from([path.to_owned()]),
+            sizes: BTreeMap::new(),
         }
     }
 
@@ -49,7 +52,7 @@ impl DirectoryWriter {
         write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
     ) -> Result<Written, ImageError> {
         let (temporary, written) = write_file(&self.path, &self.shown, write)?;
-        let name = name(&written.sha256);
+        let name = name(&written.sha256.unwrap_or_default());
         if name.split('/').any(|component| matches!(component, "" | "." | "..")) {
             let reason = format!("{name:?} is no name in a directory");
             let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
@@ -58,7 +61,13 @@ impl DirectoryWriter {
         self.make_parents(&name)
             .and_then(|()| temporary.persist(self.path.join(&name)).map_err(|error| error.error))
             .map_err(|source| ImageError::Output { path: self.shown.join(&name), source })?;
+        self.sizes.insert(name.clone(), written.size);
         Ok(Written { name, ..written })
+    }
+
+    /// How many bytes all files have that stand in it now.
+    pub fn size(&self) -> u64 {
+        self.sizes.values().sum()
     }
 
     /// Makes the directories that `name` needs.
@@ -112,6 +121,7 @@ mod tests {
             assert!(error.to_string().starts_with("shown"), "{error}");
         }
         put(&mut writer, "a/c").expect("written");
+        assert_eq!(writer.size(), 3 + 1, "what was replaced doesn't count");
         let failing = writer.file("x", |_| Err(ImageError::Write(io::ErrorKind::StorageFull.into())));
         assert!(matches!(failing, Err(ImageError::Output { path, .. }) if path == Path::new("shown")));
         writer.finish().expect("synced");
