@@ -12,7 +12,7 @@ use std::io;
 
 pub use format::KernelFormat;
 pub use modules::{ModuleIndex, module_name, select_modules};
-pub use package::{DEFAULT_MODULES, from_package, is_wanted};
+pub use package::{DEFAULT_MODULES, from_package, is_wanted, root_modules};
 
 use crate::arch::Arch;
 use crate::tree::{Content, TreePath};

@@ -219,7 +219,7 @@ fn does_its_contract(pid1: &[u8]) {
     let mut run = RunSettings::default();
     run.hostname = "web.example".to_owned();
     run.env.insert("GONE".to_owned(), "2".to_owned());
-    let mut conf = init_conf::render(&plan, &run, &machine.modules());
+    let mut conf = init_conf::render(&plan, &run, &machine.modules(), None);
     conf.extend_from_slice(b"colour red\nmodule /lib/nothing.ko\n");
     let number = conf.iter().filter(|&&byte| byte == b'\n').count() - 1;
     add(&mut tree, init_conf::PATH, Content::from_bytes(conf), Metadata::FILE);
@@ -283,7 +283,12 @@ fn says_what_goes_wrong(pid1: &[u8]) {
     plan.directory = path("nowhere");
     let mut run = RunSettings::default();
     run.on_exit = OnExit::Halt;
-    add(&mut tree, init_conf::PATH, Content::from_bytes(init_conf::render(&plan, &run, &[])), Metadata::FILE);
+    add(
+        &mut tree,
+        init_conf::PATH,
+        Content::from_bytes(init_conf::render(&plan, &run, &[], None)),
+        Metadata::FILE,
+    );
     let command_line = "leanfs.ip=10.0.2.15/24,gateway=10.0.2.2 leanfs.on-exit=reboot leanfs.hostname=plain";
     let console = machine.boot(tree, false, command_line, "reboot: Restarting system");
     says(&console, "name=plain.local");
