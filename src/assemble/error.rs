@@ -39,6 +39,12 @@ pub enum AssembleError {
         /// Where.
         repositories: String,
     },
+    /// A root file system for an architecture that there is no PID 1 for that could mount it.
+    #[error("a root file system for {arch} can't be started: this leanfs was built without its own PID 1 for it")]
+    NoPid1 {
+        /// The image's architecture.
+        arch: crate::arch::Arch,
+    },
     /// Something of the image can't be pruned.
     #[error("the image can't be pruned")]
     Prune(#[from] PruneError),
@@ -176,6 +182,11 @@ impl AssembleError {
             Self::KernelLacks { .. } => {
                 Some("choose another compressor with --compress, or another kernel".to_owned())
             }
+            Self::NoPid1 { .. } => Some(
+                "use an initramfs, which a script starts then, or a leanfs that was built where Rust's `core` for this \
+                 architecture is installed (rustup target add)"
+                    .to_owned(),
+            ),
             Self::Trace { .. } => Some("`leanfs verify --trace FILE` writes one".to_owned()),
             Self::Adapt(_) => Some("let the release bring its own Erlang/OTP (`include_erts: true`)".to_owned()),
             Self::ReadRelease(_)

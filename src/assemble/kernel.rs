@@ -1,11 +1,13 @@
 //! The kernel beside the image, and its modules inside.
 
+use std::collections::BTreeSet;
+
 use super::packages::Packages;
 use super::{AssembleError, Assembly};
 use crate::arch::Arch;
 use crate::image::compress::DecompressorFeatures;
 use crate::kernel;
-use crate::recipe::{Compression, KernelSource};
+use crate::recipe::{Compression, ImageFormat, ImageSpec, KernelSource};
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
 
 /// A kernel's configuration has about 150 kB.
@@ -21,6 +23,8 @@ pub(super) struct ImageKernel {
     pub(super) decompressor: DecompressorFeatures,
     /// Its modules, in load order.
     modules: Vec<(TreePath, Content)>,
+    /// The modules that mount a root file system, in load order; empty where they are built in.
+    pub(super) root_modules: Vec<(TreePath, Content)>,
     /// Its configuration, where that is known.
     config: Option<String>,
 }
@@ -66,6 +70,7 @@ pub(super) fn select(
                 name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 decompressor: DecompressorFeatures::default(),
                 modules: kernel.modules,
+                root_modules: Vec::new(),
                 config: None,
             }))
         }
@@ -78,7 +83,12 @@ pub(super) fn select(
             };
             let is_config = |path: &TreePath| path.as_bytes().starts_with(b"boot/config-");
             let apk = packages.fetch_one(index, entry, &|path| kernel::is_wanted(path) || is_config(path))?;
-            let kernel = kernel::from_package(apk.tree(), arch, &[])?;
+            let recipe = assembly.recipe;
+            let data: &[&str] = if recipe.data.is_some() { &["virtio_blk", "ext4"] } else { &[] };
+            let kernel = kernel::from_package(apk.tree(), arch, data)?;
+            let roots = root_kinds(&recipe.images);
+            let root_modules =
+                if roots.is_empty() { Vec::new() } else { kernel::root_modules(apk.tree(), arch, &roots)? };
             let config = apk
                 .tree()
                 .iter()
@@ -92,10 +102,18 @@ pub(super) fn select(
                 name: entry.full_name(),
                 decompressor,
                 modules: kernel.modules,
+                root_modules,
                 config,
             }))
         }
     }
+}
+
+/// The file systems that are somebody's root, each once.
+fn root_kinds(images: &[ImageSpec]) -> Vec<&'static str> {
+    let roots: BTreeSet<ImageFormat> =
+        images.iter().map(ImageSpec::root_format).filter(|format| format.is_file_system()).collect();
+    roots.into_iter().map(ImageFormat::name).collect()
 }
 
 fn has_option(config: &str, option: &str) -> bool {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::images::Made;
 use super::{Image, MANIFEST};
 use crate::arch::Arch;
 use crate::image::ImageError;
-use crate::image::output::Written;
 use crate::image::share;
 use crate::recipe::{ImageFormat, Recipe};
 use crate::report::manifest::{
@@ -17,7 +17,7 @@ use crate::tree::{LayerKind, Node, NodeKind, TreePath};
 pub(super) fn make(
     recipe: &Recipe,
     image: &Image,
-    outputs: &[(&'static str, Written)],
+    outputs: &[Made],
     notes: Vec<String>,
 ) -> Result<Manifest, ImageError> {
     let release = &image.release;
@@ -66,11 +66,12 @@ pub(super) fn make(
         notes,
         outputs: outputs
             .iter()
-            .map(|(kind, written)| Output {
+            .map(|Made { kind, written, root_size }| Output {
                 name: written.name.clone(),
                 kind: (*kind).to_owned(),
                 size: written.size,
-                sha256: hex::encode(written.sha256),
+                sha256: written.sha256.map(hex::encode),
+                root_size: *root_size,
             })
             .collect(),
         files: image
@@ -110,20 +111,19 @@ pub(super) fn make(
     })
 }
 
-/// What each node takes of the first image, in the tree's order; nothing if none was written.
-fn shares(
-    recipe: &Recipe,
-    image: &Image,
-    outputs: &[(&'static str, Written)],
-) -> Result<Vec<u64>, ImageError> {
+/// What each node takes of the first image ([`Manifest::files`]), in the tree's order; nothing if none was written.
+fn shares(recipe: &Recipe, image: &Image, outputs: &[Made]) -> Result<Vec<u64>, ImageError> {
     // Images are written in the recipe's order, before everything else.
-    match (recipe.images.first(), outputs.first()) {
-        (Some(spec), Some((_, written))) => match spec.format {
-            ImageFormat::Initramfs => {
-                share::of_initramfs(&image.tree, spec.compression, written.size, recipe.jobs)
-            }
-        },
-        _ => Ok(vec![0; image.tree.iter().count()]),
+    let first = recipe.images.iter().zip(outputs).find(|(spec, _)| spec.format != ImageFormat::Firecracker);
+    match first {
+        Some((spec, made)) => share::of_image(
+            &image.tree,
+            spec.root_format(),
+            spec.compression(),
+            made.root_size.unwrap_or(made.written.size),
+            recipe.jobs,
+        ),
+        None => Ok(vec![0; image.tree.iter().count()]),
     }
 }
 
