@@ -15,7 +15,7 @@ mod spool;
 
 use std::collections::BTreeMap;
 
-pub use content::Content;
+pub use content::{Content, ContentReader};
 pub use node::{LayerKind, Metadata, Node, NodeKind, Origin};
 pub use path::{TreePath, TreePathError};
 pub use spool::{Spool, SpoolRange, SpoolWriter};
