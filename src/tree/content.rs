@@ -115,10 +115,19 @@ pub struct ContentReader {
 #[derive(Debug)]
 enum Source {
     Bytes(Arc<[u8]>),
-    Range { file: Arc<File>, offset: u64 },
-    Path { file: File, path: Arc<Path> },
+    Range {
+        file: Arc<File>,
+        offset: u64,
+    },
+    Path {
+        file: File,
+        path: Arc<Path>,
+    },
     /// All before `current` are read, all behind it stand at their beginning.
-    Parts { readers: Vec<ContentReader>, current: usize },
+    Parts {
+        readers: Vec<ContentReader>,
+        current: usize,
+    },
 }
 
 impl Read for ContentReader {
@@ -315,7 +324,8 @@ mod tests {
         let file = File::create(&path).expect("a file");
         file.set_len(1 << 20).expect("sized");
         let hole = Content::from_path(&path, 1 << 20);
-        let content = Content::from_parts([hole.clone(), Content::from_bytes(*b"data"), hole]).expect("small");
+        let content =
+            Content::from_parts([hole.clone(), Content::from_bytes(*b"data"), hole]).expect("small");
         let reader = content.reader().expect("a reader");
         let ends = |position| reader.next_data(position).expect("known");
         assert!([0, 1 << 20].contains(&ends(0)), "{}", ends(0));
