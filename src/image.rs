@@ -4,6 +4,7 @@
 
 pub mod compress;
 pub mod cpio;
+pub mod disk;
 mod hashing;
 pub mod oci;
 pub mod output;
@@ -57,6 +58,15 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// Something that an image is made of, and that is no file of the tree, can't be read.
+    #[error("{what} can't be read")]
+    Input {
+        /// What it is.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A compressor refuses its settings.
     #[error("{compressor} can't be set up: {reason}")]
     Compressor {
@@ -90,7 +100,7 @@ impl ImageError {
                 "the disk that holds {} is full; nothing that was there before has been changed",
                 path.display()
             )),
-            Self::Content { .. } => {
+            Self::Content { .. } | Self::Input { .. } => {
                 Some("was the file changed while leanfs was running? run it again".to_owned())
             }
             Self::Busy(_) => Some("wait for it, or choose another directory with -o".to_owned()),
