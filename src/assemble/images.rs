@@ -1,20 +1,27 @@
 //! The outputs: every image from the one tree, side by side, and what belongs to them.
 
-use std::sync::Mutex;
+use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ring::digest;
 
 use super::kernel::ImageKernel;
 use super::{AssembleError, Assembly, Image, KERNEL};
+use crate::arch::Arch;
 use crate::image::compress::{Compressor, DecompressorFeatures};
+use crate::image::disk::{self, Guid, Partition, fat, qcow2, uki};
 use crate::image::output::{OutputDirectory, Written};
-use crate::image::{ImageError, cpio, oci, squashfs, tar};
+use crate::image::target::Target;
+use crate::image::{ImageError, cpio, erofs, ext4, oci, squashfs, tar};
+use crate::kernel;
 use crate::layer::init_conf;
-use crate::recipe::{Compression, ImageFormat, ImageSpec, Uuid};
+use crate::recipe::{Compression, DataSettings, ImageFormat, ImageSpec, Uuid};
 use crate::report::Event;
 use crate::report::component::{Component, Group};
-use crate::tree::{Content, LayerKind, Node, TreePath, ValidTree};
+use crate::vm::firecracker;
+use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath, ValidTree};
 
 /// A file or directory that was written, and what it is ([`Output::kind`](crate::report::manifest::Output::kind)).
 pub(super) struct Made {
@@ -22,6 +29,14 @@ pub(super) struct Made {
     pub(super) written: Written,
     /// Of a disk: the bytes of its root.
     pub(super) root_size: Option<u64>,
+    /// What the tree stands in, if it does: the format and how that is compressed.
+    pub(super) tree_in: Option<(ImageFormat, Compression)>,
+}
+
+impl Made {
+    fn beside(kind: &'static str, written: Written) -> Self {
+        Self { kind, written, root_size: None, tree_in: None }
+    }
 }
 
 /// One output.
@@ -30,6 +45,10 @@ enum Task<'a> {
     /// The initramfs that leads to the root file systems.
     Boot,
     Kernel(&'a ImageKernel),
+    /// The kernel, uncompressed.
+    Vmlinux(&'a ImageKernel),
+    /// The file system for what the application writes.
+    Data(&'a DataSettings),
 }
 
 /// Writes everything that the recipe asks for, several at a time, and gives it in the order of the recipe, images
@@ -41,24 +60,35 @@ pub(super) fn write(
 ) -> Result<Vec<Made>, AssembleError> {
     let recipe = assembly.recipe;
     let mut tasks = Vec::new();
-    for spec in &recipe.images {
+    let specs = with_roots(&recipe.images);
+    let has = |wanted: &dyn Fn(ImageFormat) -> bool| specs.iter().any(|spec| wanted(spec.format));
+    for spec in &specs {
         for loss in losses(&image.tree, spec) {
             assembly.notes.warn(loss);
         }
         tasks.push(Task::Image(spec));
     }
     if let Some(kernel) = &image.kernel {
-        if recipe.images.iter().any(|spec| spec.format.is_file_system()) {
+        if has(&ImageFormat::is_file_system) {
             tasks.push(Task::Boot);
         }
         // Disks hold theirs.
-        if recipe.images.iter().any(|spec| spec.format == ImageFormat::Initramfs || spec.format.is_file_system()) {
+        if has(&|format| format == ImageFormat::Initramfs || format.is_file_system()) {
             tasks.push(Task::Kernel(kernel));
         }
+        if has(&|format| format == ImageFormat::Firecracker) {
+            tasks.push(Task::Vmlinux(kernel));
+        }
+    }
+    if let Some(data) = &recipe.data
+        && has(&|format| format == ImageFormat::Initramfs || format.is_file_system())
+    {
+        tasks.push(Task::Data(data));
     }
 
     let workers = recipe.jobs.clamp(1, tasks.len().max(1));
-    let writer = Writer { assembly, image, output, threads: recipe.jobs.div_ceil(workers) };
+    let threads = recipe.jobs.div_ceil(workers);
+    let writer = Writer { assembly, image, output, threads, outline: OnceLock::new() };
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Result<Made, AssembleError>>>> =
         Mutex::new(tasks.iter().map(|_| None).collect());
@@ -92,6 +122,8 @@ struct Writer<'a> {
     output: &'a OutputDirectory,
     /// For each output.
     threads: usize,
+    /// The hash of the tree's outline, which identifiers are made from.
+    outline: OnceLock<[u8; 32]>,
 }
 
 impl Writer<'_> {
@@ -100,13 +132,25 @@ impl Writer<'_> {
             Task::Image(spec) => self.image(spec)?,
             Task::Boot => {
                 let compression = ImageSpec::new(ImageFormat::Initramfs).compression();
-                let name = format!("boot.cpio{}", compression.suffix());
-                let written = self.initramfs(&name, &self.boot_tree()?, compression)?;
-                Made { kind: "boot", written, root_size: None }
+                let written = self.initramfs(&boot_name(), &self.boot_tree()?, compression)?;
+                Made::beside("boot", written)
             }
             Task::Kernel(kernel) => {
                 let written = self.output.file(KERNEL, |file| copy(&kernel.image, file))?;
-                Made { kind: "kernel", written, root_size: None }
+                Made::beside("kernel", written)
+            }
+            Task::Vmlinux(kernel) => {
+                let mut result = Ok(0);
+                let written = self.output.file(VMLINUX, |file| {
+                    result = kernel::unpack(&kernel.image, &kernel.name, self.assembly.recipe.arch, file);
+                    Ok(())
+                })?;
+                result?;
+                Made::beside("vmlinux", written)
+            }
+            Task::Data(data) => {
+                let written = self.output.target(DATA, |target| self.data(data, target))?;
+                Made::beside("data", written)
             }
         };
         let Written { name, size, .. } = &made.written;
@@ -117,10 +161,11 @@ impl Writer<'_> {
     fn image(&self, spec: &ImageSpec) -> Result<Made, AssembleError> {
         let name = spec.file_name();
         let tree = &self.image.tree;
+        let mut root_size = None;
         let written = match spec.format {
             ImageFormat::Initramfs => self.initramfs(&name, tree, spec.compression())?,
-            ImageFormat::Squashfs => {
-                self.output.target(&name, |target| squashfs::write(tree, &self.squashfs(spec), target))?
+            ImageFormat::Ext4 | ImageFormat::Squashfs | ImageFormat::Erofs => {
+                self.output.target(&name, |target| self.file_system(spec, spec.format, target))?
             }
             ImageFormat::Tar => self.output.file(&name, |file| {
                 let features = DecompressorFeatures::default();
@@ -141,16 +186,247 @@ impl Writer<'_> {
             ImageFormat::OciArchive => self.output.file(&name, |file| {
                 oci::write_archive(tree, &self.oci(spec), &self.assembly.spool_directory, file).map(drop)
             })?,
-            _ => return Err(AssembleError::Bug("not merged".to_owned())),
+            ImageFormat::Disk => {
+                let boot = self.boot_program(spec)?;
+                self.output.target(&name, |target| {
+                    let (length, root) = self.disk(spec, &boot, target)?;
+                    root_size = Some(root);
+                    Ok(length)
+                })?
+            }
+            ImageFormat::Qcow2 => {
+                let boot = self.boot_program(spec)?;
+                let raw = self.scratch_file()?;
+                let (length, root) = self.disk(spec, &boot, Target::new(&raw))?;
+                root_size = Some(root);
+                let raw = Content::from_range(Arc::new(raw), 0, length);
+                let settings = qcow2::Settings { threads: self.threads, ..qcow2::Settings::default() };
+                self.output.target(&name, |target| qcow2::write(&raw, &settings, target))?
+            }
+            ImageFormat::Firecracker => {
+                let text = self.firecracker(spec)?;
+                self.output.file(&name, |file| {
+                file.write_all(text.as_bytes()).map_err(ImageError::Write)
+            })?
+            }
         };
-        Ok(Made { kind: spec.format.name(), written, root_size: None })
+        let tree_in =
+            (spec.format != ImageFormat::Firecracker).then(|| (spec.root_format(), spec.compression()));
+        Ok(Made { kind: spec.format.name(), written, root_size, tree_in })
+    }
+
+    /// Writes the tree as a file system.
+    fn file_system(
+        &self,
+        spec: &ImageSpec,
+        format: ImageFormat,
+        target: Target<'_>,
+    ) -> Result<u64, ImageError> {
+        let tree = &self.image.tree;
+        // Of a disk, size and UUID are its own.
+        let is_whole = spec.format == format;
+        let uuid = spec.uuid.filter(|_| is_whole).unwrap_or_else(|| self.uuid(spec, format.name()));
+        let label = spec.label.clone().unwrap_or_default();
+        match format {
+            ImageFormat::Ext4 => {
+                let size = match (spec.size.filter(|_| is_whole), spec.free) {
+                    (Some(size), _) => ext4::Size::Exact(size),
+                    (None, Some(free)) => ext4::Size::Free(free),
+                    (None, None) => ext4::Size::Fit,
+                };
+                let journal = if spec.journal { ext4::Journal::Default } else { ext4::Journal::None };
+                let hash_seed = self.uuid(spec, "hash seed").0;
+                let created = self.assembly.recipe.source_date_epoch;
+                let settings = ext4::Settings {
+                    size,
+                    journal,
+                    label,
+                    uuid: uuid.0,
+                    hash_seed,
+                    created,
+                    ..Default::default()
+                };
+                ext4::write(tree, &settings, target)
+            }
+            ImageFormat::Erofs => {
+                let settings = erofs::Settings {
+                    compression: spec.compression(),
+                    uuid: uuid.0,
+                    label,
+                    build_time: self.assembly.recipe.source_date_epoch,
+                    threads: self.threads,
+                    ..Default::default()
+                };
+                erofs::write(tree, &settings, target)
+            }
+            _ => squashfs::write(tree, &self.squashfs(spec), target),
+        }
+    }
+
+    /// Writes an empty file system for the data.
+    fn data(&self, data: &DataSettings, target: Target<'_>) -> Result<u64, ImageError> {
+        let mut tree = Tree::new();
+        let mtime = self.assembly.recipe.source_date_epoch;
+        let root = Node::directory(Metadata { mtime, ..Metadata::DIRECTORY }, Origin::skeleton());
+        tree.insert(TreePath::root(), root);
+        let tree = tree
+            .validate()
+            .map_err(|error| ImageError::Settings { format: "data", reason: error.to_string() })?;
+        let settings = ext4::Settings {
+            size: ext4::Size::Exact(data.size),
+            journal: ext4::Journal::Default,
+            label: DataSettings::LABEL.to_owned(),
+            uuid: self.identifier("data").0,
+            hash_seed: self.identifier("hash seed of data").0,
+            created: mtime,
+            ..Default::default()
+        };
+        ext4::write(&tree, &settings, target)
+    }
+
+    /// The configuration that Firecracker starts the outputs with, in their directory.
+    fn firecracker(&self, spec: &ImageSpec) -> Result<String, AssembleError> {
+        let recipe = self.assembly.recipe;
+        if self.image.kernel.is_none() {
+            return Err(AssembleError::NoKernel { format: spec.format });
+        }
+        // As `with_roots` has it.
+        let format = spec.root_format();
+        let root = recipe.images.iter().find(|other| other.format == format).cloned();
+        let root = root.unwrap_or_else(|| ImageSpec { format, root: None, ..spec.clone() });
+        let has_device = format.is_file_system();
+        let initramfs = if has_device { boot_name() } else { root.file_name() };
+        let mut config = firecracker::Config::new(firecracker::BootSource {
+            kernel_image_path: VMLINUX.to_owned(),
+            boot_args: firecracker::boot_args(&super::manifest::command_line(recipe.arch), recipe.arch),
+            initrd_path: Some(initramfs),
+        });
+        let drive = |id: &str, path: String, is_root_device: bool| firecracker::Drive {
+            drive_id: id.to_owned(),
+            path_on_host: path,
+            is_root_device,
+            is_read_only: is_root_device,
+            partuuid: None,
+        };
+        if has_device {
+            config.drives.push(drive("root", root.file_name(), true));
+        }
+        if recipe.data.is_some() {
+            config.drives.push(drive("data", DATA.to_owned(), false));
+        }
+        config.to_json().map_err(|error| AssembleError::Bug(error.to_string()))
+    }
+
+    /// Writes a disk; gives its length and that of its root.
+    fn disk(
+        &self,
+        spec: &ImageSpec,
+        boot: &BootProgram,
+        target: Target<'_>,
+    ) -> Result<(u64, u64), ImageError> {
+        let recipe = self.assembly.recipe;
+        let guid = |purpose: &str| Guid::from_bytes(self.uuid(spec, purpose).0);
+        let tree = disk::esp_tree(recipe.arch, boot.program.clone(), recipe.source_date_epoch)
+            .validate()
+            .map_err(|error| ImageError::Settings { format: "disk", reason: error.to_string() })?;
+        let mut volume_id = [0; 4];
+        volume_id.copy_from_slice(&self.uuid(spec, "ESP volume").0[..4]);
+        let esp = fat::Settings { volume_id: u32::from_le_bytes(volume_id), ..fat::Settings::default() };
+        let mut partitions = vec![Partition::esp(guid("ESP"), &tree, esp)];
+        let root_size = Cell::new(boot.initramfs_size);
+        if spec.root_format().is_file_system() {
+            partitions.push(Partition::root(recipe.arch, guid(ROOT_PARTITION), |target| {
+                let length = self.file_system(spec, spec.root_format(), target)?;
+                root_size.set(length);
+                Ok(length)
+            }));
+        }
+        if let Some(data) = &recipe.data {
+            let write = |target: Target<'_>| self.data(data, target);
+            partitions.push(Partition::data(guid("data partition"), DataSettings::LABEL, write));
+        }
+        let disk_guid = spec.uuid.map_or_else(|| guid("disk"), |uuid| Guid::from_bytes(uuid.0));
+        let layout = disk::write(partitions, &disk::Settings { disk_guid, size: spec.size }, target)?;
+        Ok((layout.length, root_size.get()))
+    }
+
+    /// What the firmware starts: kernel, initramfs and command line in one program.
+    fn boot_program(&self, spec: &ImageSpec) -> Result<BootProgram, AssembleError> {
+        let recipe = self.assembly.recipe;
+        let Some(kernel) = &self.image.kernel else {
+            return Err(AssembleError::NoKernel { format: spec.format });
+        };
+        let stub = efi_stub(spec, recipe.arch)?;
+        let mut command_line = super::manifest::command_line(recipe.arch);
+        let initramfs = if spec.root_format().is_file_system() {
+            let partition = Guid::from_bytes(self.uuid(spec, ROOT_PARTITION).0);
+            command_line.push_str(&format!(" root=PARTUUID={partition} ro"));
+            let compression = ImageSpec::new(ImageFormat::Initramfs).compression();
+            self.spooled_initramfs(&self.boot_tree()?, compression)?
+        } else {
+            self.spooled_initramfs(&self.image.tree, spec.compression())?
+        };
+        let initramfs_size = initramfs.len();
+        let program = uki::build(&uki::Parts {
+            arch: recipe.arch,
+            stub,
+            kernel: kernel.image.clone(),
+            initramfs: Some(initramfs),
+            command_line,
+            os_release: None,
+            release: None,
+        })?;
+        Ok(BootProgram { program, initramfs_size })
+    }
+
+    /// An initramfs in a nameless file.
+    fn spooled_initramfs(
+        &self,
+        tree: &ValidTree,
+        compression: Compression,
+    ) -> Result<Content, AssembleError> {
+        let mut file = self.scratch_file()?;
+        self.write_initramfs(tree, compression, &mut file)?;
+        let length = file.metadata().map_err(|source| self.scratch_failed(source))?.len();
+        Ok(Content::from_range(Arc::new(file), 0, length))
+    }
+
+    fn scratch_file(&self) -> Result<std::fs::File, ImageError> {
+        tempfile::tempfile_in(&self.assembly.spool_directory).map_err(|source| self.scratch_failed(source))
+    }
+
+    fn scratch_failed(&self, source: std::io::Error) -> ImageError {
+        ImageError::Output { path: self.assembly.spool_directory.clone(), source }
+    }
+
+    /// The identifier of a part of an image.
+    fn uuid(&self, spec: &ImageSpec, purpose: &str) -> Uuid {
+        match spec.uuid {
+            Some(uuid) => self.identifier(&format!("{uuid} {purpose}")),
+            None => self.identifier(&format!("{} {purpose}", spec.format)),
+        }
+    }
+
+    /// The same for the same paths, owners, modes, times and sizes.
+    fn identifier(&self, purpose: &str) -> Uuid {
+        let sha256 = |parts: &[&[u8]]| {
+            let mut context = digest::Context::new(&digest::SHA256);
+            parts.iter().for_each(|part| context.update(part));
+            let mut hash = [0; 32];
+            hash.copy_from_slice(context.finish().as_ref());
+            hash
+        };
+        let outline = self.outline.get_or_init(|| sha256(&[self.image.tree.outline().as_bytes()]));
+        Uuid::from_hash(&sha256(&[purpose.as_bytes(), &[0], outline]))
     }
 
     /// What mounts a root file system and becomes its PID 1.
     fn boot_tree(&self) -> Result<ValidTree, AssembleError> {
         let recipe = self.assembly.recipe;
-        let modules = self.image.kernel.as_ref().map(|kernel| kernel.root_modules.as_slice()).unwrap_or_default();
-        let tree = init_conf::boot_initramfs(recipe.arch, modules, recipe.run.on_exit, recipe.source_date_epoch);
+        let modules =
+            self.image.kernel.as_ref().map(|kernel| kernel.root_modules.as_slice()).unwrap_or_default();
+        let tree =
+            init_conf::boot_initramfs(recipe.arch, modules, recipe.run.on_exit, recipe.source_date_epoch);
         Ok(tree.ok_or(AssembleError::NoPid1 { arch: recipe.arch })?.validate()?)
     }
 
@@ -184,7 +460,11 @@ impl Writer<'_> {
         let start = &self.image.start;
         // Everybody who may pull the image can read its configuration.
         let is_secret = |name: &str| name == "RELEASE_COOKIE";
-        let env = start.env.iter().filter(|(name, _)| !is_secret(name)).map(|(name, value)| format!("{name}={value}"));
+        let env = start
+            .env
+            .iter()
+            .filter(|(name, _)| !is_secret(name))
+            .map(|(name, value)| format!("{name}={value}"));
         let settings =
             recipe.run.env.iter().filter(|(name, _)| !start.env.iter().any(|(planned, _)| planned == *name));
         let config = oci::Config {
@@ -218,16 +498,68 @@ impl Writer<'_> {
         tree: &ValidTree,
         compression: Compression,
     ) -> Result<Written, AssembleError> {
-        let features = self.features();
         if let Some(kernel) = &self.image.kernel {
             kernel.check_compression(compression)?;
         }
-        Ok(self.output.file(name, |file| {
-            let mut compressor = Compressor::new(file, compression, features, self.threads)?;
-            cpio::write(tree, &mut compressor)?;
-            compressor.finish().map_err(ImageError::Write)?;
-            Ok(())
-        })?)
+        Ok(self.output.file(name, |file| self.write_initramfs(tree, compression, file))?)
+    }
+
+    fn write_initramfs(
+        &self,
+        tree: &ValidTree,
+        compression: Compression,
+        output: &mut dyn std::io::Write,
+    ) -> Result<(), ImageError> {
+        let mut compressor = Compressor::new(output, compression, self.features(), self.threads)?;
+        cpio::write(tree, &mut compressor)?;
+        compressor.finish().map_err(ImageError::Write)?;
+        Ok(())
+    }
+}
+
+/// What firmware starts.
+struct BootProgram {
+    program: Content,
+    initramfs_size: u64,
+}
+
+/// What the identifier of a disk's root partition is made for: the command line names it.
+const ROOT_PARTITION: &str = "root partition";
+/// The name of the initramfs that leads to a root file system in the output directory.
+fn boot_name() -> String {
+    format!("boot.cpio{}", ImageSpec::new(ImageFormat::Initramfs).compression().suffix())
+}
+
+/// The name of the uncompressed kernel in the output directory.
+const VMLINUX: &str = "vmlinux";
+/// The name of the file system for data in the output directory.
+const DATA: &str = "data.ext4";
+
+/// The images that are asked for, and the roots of those that have theirs in a file of its own.
+fn with_roots(images: &[ImageSpec]) -> Vec<ImageSpec> {
+    let mut specs = images.to_vec();
+    for spec in images.iter().filter(|spec| spec.format == ImageFormat::Firecracker) {
+        let format = spec.root_format();
+        if !specs.iter().any(|other| other.format == format) {
+            specs.push(ImageSpec { format, root: None, ..spec.clone() });
+        }
+    }
+    specs
+}
+
+/// The program that starts kernel and initramfs in a unified kernel image.
+fn efi_stub(spec: &ImageSpec, arch: Arch) -> Result<Content, AssembleError> {
+    let path = spec.efi_stub.clone().unwrap_or_else(|| {
+        let name = match arch {
+            Arch::X86_64 => "x64",
+            Arch::Aarch64 => "aa64",
+            Arch::Riscv64 => "riscv64",
+        };
+        PathBuf::from(format!("/usr/lib/systemd/boot/efi/linux{name}.efi.stub"))
+    });
+    match fs_err::metadata(&path) {
+        Ok(metadata) => Ok(Content::from_path(path, metadata.len())),
+        Err(source) => Err(AssembleError::NoEfiStub { source }),
     }
 }
 
@@ -261,20 +593,10 @@ fn losses(tree: &ValidTree, spec: &ImageSpec) -> Vec<String> {
     match spec.root_format() {
         ImageFormat::Initramfs => cpio::losses(tree),
         ImageFormat::Squashfs => squashfs::losses(tree),
+        ImageFormat::Erofs => erofs::losses(tree),
         ImageFormat::Oci | ImageFormat::OciArchive => oci::losses(tree),
         _ => Vec::new(),
     }
-}
-
-/// The UUID of an image or of a part of it: the same for the same paths, owners, modes, times and sizes.
-fn uuid(tree: &ValidTree, purpose: &str) -> Uuid {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(purpose.as_bytes());
-    context.update(&[0]);
-    context.update(tree.outline().as_bytes());
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    Uuid::from_hash(&hash)
 }
 
 fn copy(content: &Content, file: &mut dyn std::io::Write) -> Result<(), ImageError> {

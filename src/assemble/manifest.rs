@@ -8,7 +8,7 @@ use super::{Image, MANIFEST};
 use crate::arch::Arch;
 use crate::image::ImageError;
 use crate::image::share;
-use crate::recipe::{ImageFormat, Recipe};
+use crate::recipe::Recipe;
 use crate::report::manifest::{
     FileInfo, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
 };
@@ -66,7 +66,7 @@ pub(super) fn make(
         notes,
         outputs: outputs
             .iter()
-            .map(|Made { kind, written, root_size }| Output {
+            .map(|Made { kind, written, root_size, .. }| Output {
                 name: written.name.clone(),
                 kind: (*kind).to_owned(),
                 size: written.size,
@@ -113,16 +113,12 @@ pub(super) fn make(
 
 /// What each node takes of the first image ([`Manifest::files`]), in the tree's order; nothing if none was written.
 fn shares(recipe: &Recipe, image: &Image, outputs: &[Made]) -> Result<Vec<u64>, ImageError> {
-    // Images are written in the recipe's order, before everything else.
-    let first = recipe.images.iter().zip(outputs).find(|(spec, _)| spec.format != ImageFormat::Firecracker);
-    match first {
-        Some((spec, made)) => share::of_image(
-            &image.tree,
-            spec.root_format(),
-            spec.compression(),
-            made.root_size.unwrap_or(made.written.size),
-            recipe.jobs,
-        ),
+    // Images come before everything else.
+    match outputs.iter().find_map(|made| Some((made, made.tree_in?))) {
+        Some((made, (format, compression))) => {
+            let size = made.root_size.unwrap_or(made.written.size);
+            share::of_image(&image.tree, format, compression, size, recipe.jobs)
+        }
         None => Ok(vec![0; image.tree.iter().count()]),
     }
 }
@@ -176,7 +172,7 @@ fn leads_to(image: &Image, path: &TreePath, node: &Node) -> Option<String> {
 
 /// What the kernel is told: where the console is, that only what matters is printed there, and that a panic
 /// ends the machine instead of leaving it hanging.
-fn command_line(arch: Arch) -> String {
+pub(super) fn command_line(arch: Arch) -> String {
     let console = match arch {
         Arch::X86_64 | Arch::Riscv64 => "ttyS0",
         Arch::Aarch64 => "ttyAMA0",

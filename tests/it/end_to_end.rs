@@ -7,6 +7,7 @@
 mod behaviour;
 pub(crate) mod bench;
 mod boots;
+mod formats;
 mod promises;
 mod running;
 mod trace;
