@@ -16,6 +16,7 @@
 
 mod console;
 mod error;
+pub mod firecracker;
 mod guest;
 mod http;
 mod kvm;
