@@ -14,14 +14,14 @@ use crate::image::compress::{Compressor, DecompressorFeatures};
 use crate::image::disk::{self, Guid, Partition, fat, qcow2, uki};
 use crate::image::output::{OutputDirectory, Written};
 use crate::image::target::Target;
-use crate::image::{ImageError, cpio, erofs, ext4, oci, squashfs, tar};
+use crate::image::{ImageError, cpio, ext4, oci, squashfs, tar};
 use crate::kernel;
 use crate::layer::init_conf;
 use crate::recipe::{Compression, DataSettings, ImageFormat, ImageSpec, Uuid};
 use crate::report::Event;
 use crate::report::component::{Component, Group};
-use crate::vm::firecracker;
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath, ValidTree};
+use crate::vm::firecracker;
 
 /// A file or directory that was written, and what it is ([`Output::kind`](crate::report::manifest::Output::kind)).
 pub(super) struct Made {
@@ -205,9 +205,7 @@ impl Writer<'_> {
             }
             ImageFormat::Firecracker => {
                 let text = self.firecracker(spec)?;
-                self.output.file(&name, |file| {
-                file.write_all(text.as_bytes()).map_err(ImageError::Write)
-            })?
+                self.output.file(&name, |file| file.write_all(text.as_bytes()).map_err(ImageError::Write))?
             }
         };
         let tree_in =
@@ -240,24 +238,13 @@ impl Writer<'_> {
                 let settings = ext4::Settings {
                     size,
                     journal,
-                    label,
+                    label: label.into(),
                     uuid: uuid.0,
                     hash_seed,
                     created,
                     ..Default::default()
                 };
                 ext4::write(tree, &settings, target)
-            }
-            ImageFormat::Erofs => {
-                let settings = erofs::Settings {
-                    compression: spec.compression(),
-                    uuid: uuid.0,
-                    label,
-                    build_time: self.assembly.recipe.source_date_epoch,
-                    threads: self.threads,
-                    ..Default::default()
-                };
-                erofs::write(tree, &settings, target)
             }
             _ => squashfs::write(tree, &self.squashfs(spec), target),
         }
@@ -275,7 +262,7 @@ impl Writer<'_> {
         let settings = ext4::Settings {
             size: ext4::Size::Exact(data.size),
             journal: ext4::Journal::Default,
-            label: DataSettings::LABEL.to_owned(),
+            label: DataSettings::LABEL.into(),
             uuid: self.identifier("data").0,
             hash_seed: self.identifier("hash seed of data").0,
             created: mtime,
@@ -593,7 +580,6 @@ fn losses(tree: &ValidTree, spec: &ImageSpec) -> Vec<String> {
     match spec.root_format() {
         ImageFormat::Initramfs => cpio::losses(tree),
         ImageFormat::Squashfs => squashfs::losses(tree),
-        ImageFormat::Erofs => erofs::losses(tree),
         ImageFormat::Oci | ImageFormat::OciArchive => oci::losses(tree),
         _ => Vec::new(),
     }
