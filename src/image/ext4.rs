@@ -44,7 +44,6 @@ mod space;
 mod superblock;
 mod xattr;
 
-
 use census::Census;
 use content::Need;
 use finish::Finish;

@@ -58,7 +58,10 @@ pub(super) struct Census<'a> {
 }
 
 /// The directory for what is found without a name, if the tree has none.
-pub(super) fn lost_found(tree: &ValidTree, settings: &Settings) -> Result<Option<(TreePath, Node)>, ImageError> {
+pub(super) fn lost_found(
+    tree: &ValidTree,
+    settings: &Settings,
+) -> Result<Option<(TreePath, Node)>, ImageError> {
     let Ok(path) = TreePath::parse(b"lost+found") else { return Ok(None) };
     match tree.tree().get(&path).map(|node| &node.kind) {
         Some(NodeKind::Directory) => Ok(None),
@@ -198,8 +201,7 @@ impl<'a> Census<'a> {
             if item.node.xattrs.is_empty() {
                 continue;
             }
-            let refuse =
-                |reason| ImageError::CannotHold { format: FORMAT, path: item.path.clone(), reason };
+            let refuse = |reason| ImageError::CannotHold { format: FORMAT, path: item.path.clone(), reason };
             let attributes = Attributes::new(&item.node.xattrs).map_err(refuse)?;
             let first = values;
             for value in attributes.outside() {
@@ -297,7 +299,10 @@ impl<'a> Census<'a> {
         Shape::of(&entries, &directory).ok_or_else(|| ImageError::CannotHold {
             format: FORMAT,
             path: self.items[place].path.clone(),
-            reason: format!("it holds {} names, more than a hash tree of two levels has room for", entries.len()),
+            reason: format!(
+                "it holds {} names, more than a hash tree of two levels has room for",
+                entries.len()
+            ),
         })
     }
 }
@@ -311,10 +316,12 @@ pub(super) fn digest(block: &[u8]) -> Digest {
 
 fn count(number: usize, path: &TreePath) -> Result<u32, ImageError> {
     // Far more than memory has room for.
-    u32::try_from(number).ok().filter(|&number| number < u32::MAX - 100).ok_or_else(|| ImageError::CannotHold {
-        format: FORMAT,
-        path: path.clone(),
-        reason: "there are more than 2^32 nodes".to_owned(),
+    u32::try_from(number).ok().filter(|&number| number < u32::MAX - 100).ok_or_else(|| {
+        ImageError::CannotHold {
+            format: FORMAT,
+            path: path.clone(),
+            reason: "there are more than 2^32 nodes".to_owned(),
+        }
     })
 }
 

@@ -210,9 +210,18 @@ mod tests {
 
     #[test]
     fn trees_of_every_depth_can_be_read() {
-        for (count, depth) in
-            [(0, 0), (1, 0), (4, 0), (5, 1), (340, 1), (341, 1), (1360, 1), (1361, 2), (115_601, 2), (462_401, 3)]
-        {
+        for (count, depth) in [
+            (0, 0),
+            (1, 0),
+            (4, 0),
+            (5, 1),
+            (340, 1),
+            (341, 1),
+            (1360, 1),
+            (1361, 2),
+            (115_601, 2),
+            (462_401, 3),
+        ] {
             let runs: Vec<Run> = (0..count)
                 .map(|number| Run { logical: number * 2, physical: (1 << 32) + number * 3, length: 1 })
                 .collect();

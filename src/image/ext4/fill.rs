@@ -217,7 +217,8 @@ impl<'a, 'b> File<'a, 'b> {
             };
             let mut from = 0;
             // What is kept moves towards the room's beginning, and never over what was not looked at.
-            while let Some((start, end)) = next_data(self.output.bytes(room.start..room.start + length), from) {
+            while let Some((start, end)) = next_data(self.output.bytes(room.start..room.start + length), from)
+            {
                 self.keep(room.start + start..room.start + end, first + start as u64 / BLOCK)?;
                 from = end;
             }

@@ -79,11 +79,9 @@ impl Descriptor {
         low_high(0x1c, 0x32, self.unused_inodes);
         low_high(0x18, 0x38, self.block_bitmap_checksum);
         low_high(0x1a, 0x3a, self.inode_bitmap_checksum);
-        for (low, high, value) in [
-            (0x00, 0x20, self.block_bitmap),
-            (0x04, 0x24, self.inode_bitmap),
-            (0x08, 0x28, self.inode_table),
-        ] {
+        for (low, high, value) in
+            [(0x00, 0x20, self.block_bitmap), (0x04, 0x24, self.inode_bitmap), (0x08, 0x28, self.inode_table)]
+        {
             let value = value.to_le_bytes();
             bytes[low..low + 4].copy_from_slice(&value[..4]);
             bytes[high..high + 4].copy_from_slice(&value[4..]);
@@ -122,7 +120,7 @@ mod tests {
         let all: Vec<u64> = (0..1000).filter(|&group| has_backup(group)).collect();
         assert_eq!(all, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343, 625, 729]);
         assert_eq!(backups(1000), all[1..]);
-        assert_eq!(backups(1), []);
+        assert_eq!(backups(1), [0_u64; 0]);
         assert_eq!(backups(2), [1]);
         assert_eq!(backups(49), [1, 3, 5, 7, 9, 25, 27]);
         // The most that a file system of 16 TiB has.

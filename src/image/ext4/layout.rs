@@ -141,14 +141,17 @@ impl Placement {
         for first in (0..layout.groups).step_by(GROUPS_PER_FLEX) {
             let count = (layout.groups - first).min(GROUPS_PER_FLEX as u64);
             let from = if spread { first * BLOCKS_PER_GROUP } else { 0 };
-            let mut each = |blocks: u64| -> Vec<u64> {
-                (0..count).map(|_| space.together(blocks, from)).collect()
-            };
+            let mut each =
+                |blocks: u64| -> Vec<u64> { (0..count).map(|_| space.together(blocks, from)).collect() };
             let block_bitmaps = each(1);
             let inode_bitmaps = each(1);
             let inode_tables = each(layout.table_blocks());
             tables.extend(block_bitmaps.into_iter().zip(inode_bitmaps).zip(inode_tables).map(
-                |((block_bitmap, inode_bitmap), inode_table)| Tables { block_bitmap, inode_bitmap, inode_table },
+                |((block_bitmap, inode_bitmap), inode_table)| Tables {
+                    block_bitmap,
+                    inode_bitmap,
+                    inode_table,
+                },
             ));
         }
         let used = space.used(layout.blocks);

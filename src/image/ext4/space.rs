@@ -78,7 +78,8 @@ impl Space {
             self.next = base;
             self.gaps.clear();
         }
-        let copies = backups(limit.div_ceil(BLOCKS_PER_GROUP)).into_iter().map(|group| group * BLOCKS_PER_GROUP);
+        let copies =
+            backups(limit.div_ceil(BLOCKS_PER_GROUP)).into_iter().map(|group| group * BLOCKS_PER_GROUP);
         self.copies = copies.collect();
         self.base = base;
         self.limit = limit;

@@ -64,11 +64,9 @@ impl Superblock {
     pub(super) fn to_bytes(&self, group: u64) -> [u8; SUPERBLOCK] {
         let mut bytes = [0; SUPERBLOCK];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-        for (low, high, value) in [
-            (0x04, 0x150, self.blocks),
-            (0x08, 0x154, self.reserved_blocks),
-            (0x0c, 0x158, self.free_blocks),
-        ] {
+        for (low, high, value) in
+            [(0x04, 0x150, self.blocks), (0x08, 0x154, self.reserved_blocks), (0x0c, 0x158, self.free_blocks)]
+        {
             let value = value.to_le_bytes();
             put(low, &value[..4]);
             put(high, &value[4..]);

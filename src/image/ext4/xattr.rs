@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn small_ones_stand_in_the_inode() {
-        let xattrs = map(&[("user.b", b"12345"), ("user.a", b""), ("security.capability", b"0123456789abcdefghij")]);
+        let xattrs =
+            map(&[("user.b", b"12345"), ("user.a", b""), ("security.capability", b"0123456789abcdefghij")]);
         let attributes = Attributes::new(&xattrs).expect("they fit");
         assert!(!attributes.has_block());
         let bytes = attributes.inode_bytes(0, 0);
@@ -327,7 +328,8 @@ mod tests {
 
     #[test]
     fn access_control_lists_lose_the_identifiers_of_nobody() {
-        let given = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x06\0\xe8\x03\0\0\x20\0\0\0\xff\xff\xff\xff";
+        let given =
+            b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x06\0\xe8\x03\0\0\x20\0\0\0\xff\xff\xff\xff";
         let expected = b"\x01\0\0\0\x01\0\x07\0\x02\0\x06\0\xe8\x03\0\0\x20\0\0\0";
         assert_eq!(acl(given).expect("good"), expected);
     }

@@ -47,7 +47,7 @@ struct Written {
 impl Written {
     fn new(tree: &ValidTree, settings: &Settings<'_>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut output = OutputDirectory::open(directory.path()).expect("open");
+        let output = OutputDirectory::open(directory.path()).expect("open");
         let summary =
             output.directory("oci", |layout| write_layout(tree, settings, layout)).expect("written");
         output.commit(&[]).expect("committed");
