@@ -43,8 +43,12 @@ pub struct Settings {
     /// Of data and metadata. Without a level: 9 of gzip and xz, 19 of zstd. An image that is not compressed says that it
     /// is zlib's, for there is no number for none; the kernel needs `CONFIG_SQUASHFS_ZLIB` for it.
     pub compression: Compression,
-    /// With xz and a filter each block of data is compressed with and without it.
+    /// With xz and a filter each block of data that looks like code is compressed with and without it, and stored as
+    /// what is smaller.
     pub features: DecompressorFeatures,
+    /// Whether LZ4 looks for the best matches ("HC"), which takes many times as long to compress and no longer to
+    /// decompress.
+    pub lz4_high: bool,
     /// Bytes that are compressed together: a power of two from 4 KiB to 1 MiB. Larger ones make smaller images, and
     /// more to decompress for a single byte.
     pub block_size: u32,
@@ -82,6 +86,7 @@ impl Default for Settings {
         Self {
             compression: Compression::Zstd { level: None },
             features: DecompressorFeatures::default(),
+            lz4_high: true,
             block_size: 128 << 10,
             fragments: Fragments::default(),
             export: true,
@@ -102,7 +107,7 @@ impl Default for Settings {
 /// [`ImageError::Compressor`] for settings that there are not. Then errors of reading contents and of the target.
 pub fn write(tree: &ValidTree, settings: &Settings, target: Target<'_>) -> Result<u64, ImageError> {
     limits::check_settings(settings)?;
-    let codec = Codec::new(settings.compression, settings.features, settings.block_size)?;
+    let codec = Codec::new(settings)?;
     limits::check(tree, settings)?;
 
     let mut end = SUPERBLOCK as u64;
@@ -186,7 +191,7 @@ fn write_data(
 ) -> Result<(data::Stored, Vec<u32>), ImageError> {
     let files = layout.files(tree, &settings.order);
     let lengths = files.iter().map(|(_, _, content)| content.len()).collect();
-    let mut writer = data::Writer::new(target, start, settings, codec, lengths);
+    let mut writer = data::Writer::new(target, start, settings, codec, lengths)?;
     let mut data = vec![NO_DATA; layout.len()];
     for (place, path, content) in files {
         data[place] = writer.file(path, content)?;
