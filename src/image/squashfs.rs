@@ -72,15 +72,16 @@ pub struct Settings {
 pub enum Fragments {
     /// None.
     None,
-    /// Only files that are smaller than a block: every other one is read without others, as mksquashfs does it if it
-    /// is not told otherwise.
-    SmallFiles,
-    /// All that don't fill a block.
+    /// Files that are smaller than a block, as mksquashfs does it if it is not told otherwise: to read the end of a
+    /// larger file nothing of others has to be decompressed.
     #[default]
+    SmallFiles,
+    /// All that don't fill a block. With blocks of 128 KiB images of libraries and programs become 0.1 % smaller, with
+    /// those of 1 MiB 0.2 % larger; it is worth most where many files are little larger than a block.
     Tails,
 }
 
-/// zstd, blocks of 128 KiB, all ends of files in fragments, with the table of inodes, padded.
+/// zstd, blocks of 128 KiB, small files in fragments, with the table of inodes, padded.
 impl Default for Settings {
     fn default() -> Self {
         Self {

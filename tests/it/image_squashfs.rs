@@ -203,6 +203,7 @@ fn everything_comes_back() {
             let settings = Settings {
                 compression,
                 features: DecompressorFeatures { xz_bcj: Some(Arch::X86_64) },
+                fragments: Fragments::Tails,
                 threads: 2,
                 ..Settings::default()
             };
