@@ -43,8 +43,12 @@ pub struct Settings {
     /// Of data and metadata. Without a level: 9 of gzip and xz, 19 of zstd. An image that is not compressed says that it
     /// is zlib's, for there is no number for none; the kernel needs `CONFIG_SQUASHFS_ZLIB` for it.
     pub compression: Compression,
-    /// With xz and a filter each block of data is compressed with and without it.
+    /// With xz and a filter each block of data that looks like code is compressed with and without it, and stored as
+    /// what is smaller.
     pub features: DecompressorFeatures,
+    /// Whether LZ4 looks for the best matches ("HC"), which takes many times as long to compress and no longer to
+    /// decompress.
+    pub lz4_high: bool,
     /// Bytes that are compressed together: a power of two from 4 KiB to 1 MiB. Larger ones make smaller images, and
     /// more to decompress for a single byte.
     pub block_size: u32,
@@ -68,20 +72,22 @@ pub struct Settings {
 pub enum Fragments {
     /// None.
     None,
-    /// Only files that are smaller than a block: every other one is read without others, as mksquashfs does it if it
-    /// is not told otherwise.
-    SmallFiles,
-    /// All that don't fill a block.
+    /// Files that are smaller than a block, as mksquashfs does it if it is not told otherwise: to read the end of a
+    /// larger file nothing of others has to be decompressed.
     #[default]
+    SmallFiles,
+    /// All that don't fill a block. With blocks of 128 KiB images of libraries and programs become 0.1 % smaller, with
+    /// those of 1 MiB 0.2 % larger; it is worth most where many files are little larger than a block.
     Tails,
 }
 
-/// zstd, blocks of 128 KiB, all ends of files in fragments, with the table of inodes, padded.
+/// zstd, blocks of 128 KiB, small files in fragments, with the table of inodes, padded.
 impl Default for Settings {
     fn default() -> Self {
         Self {
             compression: Compression::Zstd { level: None },
             features: DecompressorFeatures::default(),
+            lz4_high: true,
             block_size: 128 << 10,
             fragments: Fragments::default(),
             export: true,
@@ -102,7 +108,7 @@ impl Default for Settings {
 /// [`ImageError::Compressor`] for settings that there are not. Then errors of reading contents and of the target.
 pub fn write(tree: &ValidTree, settings: &Settings, target: Target<'_>) -> Result<u64, ImageError> {
     limits::check_settings(settings)?;
-    let codec = Codec::new(settings.compression, settings.features, settings.block_size)?;
+    let codec = Codec::new(settings)?;
     limits::check(tree, settings)?;
 
     let mut end = SUPERBLOCK as u64;
@@ -186,7 +192,7 @@ fn write_data(
 ) -> Result<(data::Stored, Vec<u32>), ImageError> {
     let files = layout.files(tree, &settings.order);
     let lengths = files.iter().map(|(_, _, content)| content.len()).collect();
-    let mut writer = data::Writer::new(target, start, settings, codec, lengths);
+    let mut writer = data::Writer::new(target, start, settings, codec, lengths)?;
     let mut data = vec![NO_DATA; layout.len()];
     for (place, path, content) in files {
         data[place] = writer.file(path, content)?;

@@ -96,3 +96,69 @@ pub(super) fn are_equal(mut one: Blocks<'_>, mut other: Blocks<'_>) -> Result<bo
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    fn path() -> TreePath {
+        "x".parse().expect("good")
+    }
+
+    fn runs(content: &Content, block_size: u32) -> Vec<(Run, usize)> {
+        let path = path();
+        let mut blocks = Blocks::new(&path, content, block_size).expect("readable");
+        let (mut buffer, mut runs) = (Vec::new(), Vec::new());
+        loop {
+            match blocks.next(&mut buffer).expect("readable") {
+                Run::End => return runs,
+                Run::Data => runs.push((Run::Data, buffer.len())),
+                zeros => runs.push((zeros, 0)),
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_are_what_is_zero_and_not_what_is_a_hole() {
+        let bytes = [vec![0; 4096], vec![1; 4096], vec![0; 4095], vec![1; 2], vec![0; 5000]].concat();
+        let expected =
+            [(Run::Zeros(1), 0), (Run::Data, 4096), (Run::Data, 4096), (Run::Data, 4096), (Run::Zeros(1), 0)];
+        assert_eq!(runs(&Content::from_bytes(bytes), 4096), expected);
+        assert_eq!(runs(&Content::from_bytes(*b""), 4096), []);
+        assert_eq!(runs(&Content::from_bytes(vec![0; 4097]), 4096), [(Run::Zeros(1), 0), (Run::Zeros(1), 0)]);
+    }
+
+    #[test]
+    fn holes_are_passed_over_and_are_the_same_as_zeros() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let host = directory.path().join("x");
+        let file = std::fs::File::create(&host).expect("a file");
+        file.set_len((1 << 20) + 77).expect("sized");
+        file.write_all_at(b"data", (512 << 10) + 4090).expect("written");
+        let holes = Content::from_path(&host, (1 << 20) + 77);
+        let sum: u64 = runs(&holes, 4096)
+            .iter()
+            .map(|(run, _)| match run {
+                Run::Zeros(count) => *count,
+                _ => 1,
+            })
+            .sum();
+        assert_eq!(sum, 257);
+        let mut bytes = holes.read(2 << 20).expect("readable");
+        let path = path();
+        let same = |bytes: &[u8]| {
+            let other = Content::from_bytes(bytes);
+            let [one, other] =
+                [&holes, &other].map(|content| Blocks::new(&path, content, 4096).expect("readable"));
+            are_equal(one, other).expect("readable")
+        };
+        assert!(same(&bytes));
+        for place in [0, (512 << 10) + 4091, 1 << 20] {
+            bytes[place] ^= 1;
+            assert!(!same(&bytes), "{place}");
+            bytes[place] ^= 1;
+        }
+    }
+}

@@ -74,16 +74,16 @@ impl<'a> Writer<'a> {
         settings: &Settings,
         codec: Codec,
         lengths: Vec<u64>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, ImageError> {
+        Ok(Self {
             target,
             block_size: settings.block_size,
             fragments: settings.fragments,
-            pipeline: Pipeline::new(codec, settings.block_size, settings.threads),
+            pipeline: Pipeline::new(codec, settings.block_size, settings.threads)?,
             duplicates: Duplicates::new(settings.block_size, lengths),
             open: None,
             stored: Stored { files: Vec::new(), fragments: Vec::new(), sizes: Vec::new(), end: start },
-        }
+        })
     }
 
     /// Stores a file that is not empty; gives the index of its data, which is another file's where they are the same.

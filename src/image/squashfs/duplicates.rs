@@ -164,3 +164,67 @@ impl<'a> Duplicates<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_does_not_depend_on_how_zeros_are_counted() {
+        let hash = |runs: &[(Run, &[u8])]| {
+            let mut hash = Hash::default();
+            for (run, bytes) in runs {
+                hash.update(*run, bytes);
+            }
+            hash.finish()
+        };
+        let one: (Run, &[u8]) = (Run::Data, b"one");
+        let zeros = |count| -> (Run, &[u8]) { (Run::Zeros(count), b"ignored") };
+        assert_eq!(
+            hash(&[zeros(3), one, zeros(1)]),
+            hash(&[zeros(1), zeros(2), one, zeros(1), (Run::End, b"")])
+        );
+        let all =
+            [hash(&[one]), hash(&[zeros(1), one]), hash(&[one, zeros(1)]), hash(&[one, one]), hash(&[])];
+        for (index, hash) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(hash), "{all:?}");
+        }
+    }
+
+    /// Files whose length no other has are not even looked at.
+    #[test]
+    fn only_lengths_that_come_twice_matter() {
+        let duplicates = Duplicates::new(4096, vec![5, 3, 5, 4, 5, 3, 0]);
+        assert_eq!(duplicates.lengths, [3, 5]);
+    }
+
+    /// The same hash is not enough.
+    #[test]
+    fn what_only_has_the_same_hash_is_not_the_same() {
+        let (a, b): (TreePath, TreePath) = ("a".parse().expect("good"), "b".parse().expect("good"));
+        for (one, other, block_size) in
+            [(&b"12345"[..], &b"12346"[..], 4096), (&[1; 9000][..], &[&[1; 8999][..], b"x"].concat(), 4096)]
+        {
+            let [one, other] = [one, other].map(Content::from_bytes);
+            let mut duplicates = Duplicates::new(block_size, vec![one.len(); 2]);
+            let (mut bytes, mut hash) = (Vec::new(), Hash::default());
+            let mut blocks = Blocks::new(&a, &one, block_size).expect("readable");
+            let first = blocks.next(&mut bytes).expect("readable");
+            let found = duplicates.look(&a, &one, first, &bytes, 0).expect("readable");
+            let Found::New(Some(looked)) = found else { panic!("it is the first") };
+            hash.update(first, &bytes);
+            duplicates.stored(&looked, hash);
+            // As if all hashes of the other were those of the first.
+            let other_hash = duplicates.hash(&b, &other).expect("readable");
+            duplicates.stored[0].hash = Some(other_hash);
+            let head = XxHash3_64::oneshot(&other.read(9000).expect("readable")[..bytes.len()]);
+            let place = *duplicates.last.values().next().expect("one");
+            duplicates.last.insert((one.len(), head), place);
+
+            let mut blocks = Blocks::new(&b, &other, block_size).expect("readable");
+            let first = blocks.next(&mut bytes).expect("readable");
+            let found = duplicates.look(&b, &other, first, &bytes, 1).expect("readable");
+            assert!(matches!(found, Found::New(Some(_))));
+        }
+    }
+}

@@ -337,3 +337,197 @@ pub(super) fn put_32(bytes: &mut Vec<u8>, numbers: impl IntoIterator<Item = u32>
 pub(super) fn put_64(bytes: &mut Vec<u8>, numbers: impl IntoIterator<Item = u64>) {
     bytes.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hexadecimal digits of the fields, as `squashfs_fs.h` has them one after the other.
+    fn hex(fields: &str) -> Vec<u8> {
+        hex::decode(fields.split_whitespace().collect::<String>()).expect("digits")
+    }
+
+    fn inode(body: Body<'_>, links: u32, xattr: Option<u32>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let inode = Inode { mode: 0o4755, uid: 1, guid: 2, mtime: 3, number: 4, links, xattr, body };
+        inode.write(&mut bytes);
+        bytes
+    }
+
+    /// Type, and what all inodes have.
+    fn head(inode_type: u8) -> String {
+        format!("{inode_type:02x}00 ed09 0100 0200 03000000 04000000")
+    }
+
+    #[test]
+    fn the_superblock_is_as_specified() {
+        let bytes = Superblock {
+            inodes: 1,
+            mkfs_time: 2,
+            block_size: 128 << 10,
+            fragments: 3,
+            compression: 4,
+            flags: flag::EXPORTABLE | flag::DUPLICATES_REMOVED | flag::COMPRESSOR_OPTIONS,
+            no_ids: 5,
+            root_inode: Reference::new(6, 7),
+            bytes_used: 8,
+            id_table_start: 9,
+            xattr_id_table_start: NO_TABLE,
+            inode_table_start: 10,
+            directory_table_start: 11,
+            fragment_table_start: 12,
+            lookup_table_start: 13,
+        }
+        .to_bytes();
+        let expected = "68737173 01000000 02000000 00000200 03000000 0400 1100 c004 0500 0400 0000
+            0700060000000000 0800000000000000 0900000000000000 ffffffffffffffff
+            0a00000000000000 0b00000000000000 0c00000000000000 0d00000000000000";
+        assert_eq!(bytes.to_vec(), hex(expected));
+    }
+
+    #[test]
+    fn a_reference_has_a_block_and_an_offset() {
+        let reference = Reference::new(u32::MAX, 8191);
+        assert_eq!((reference.block(), reference.offset()), (u32::MAX, 8191));
+        assert_eq!(reference.to_u64(), 0xffff_ffff_1fff);
+    }
+
+    #[test]
+    fn directories_are_as_specified() {
+        let listing = Reference::new(0x55, 0x66);
+        let directory = |size, index| Body::Directory { listing, size, parent: 0x77, index };
+        assert_eq!(
+            inode(directory(0xffff, &[]), 9, None),
+            hex(&format!("{} 55000000 09000000 ffff 6600 77000000", head(1)))
+        );
+        let extended = |size: &str, count: &str, xattr: &str| {
+            format!("{} 09000000 {size} 55000000 77000000 {count} 6600 {xattr}", head(8))
+        };
+        assert_eq!(inode(directory(0x1_0000, &[]), 9, None), hex(&extended("00000100", "0000", "ffffffff")));
+        assert_eq!(inode(directory(3, &[]), 9, Some(0)), hex(&extended("03000000", "0000", "00000000")));
+        let index = [DirectoryIndex { index: 0x88, start_block: 0x99, name: b"abc" }];
+        assert_eq!(
+            inode(directory(0x3000, &index), 9, None),
+            hex(&(extended("00300000", "0100", "ffffffff") + "88000000 99000000 02000000 616263"))
+        );
+    }
+
+    #[test]
+    fn files_are_as_specified() {
+        let fragment = Some(FragmentPlace { fragment: 0x11, offset: 0x22 });
+        let file = |start, size, sparse, fragment| Body::File { start, size, sparse, fragment };
+        let most = u64::from(u32::MAX);
+        assert_eq!(
+            inode(file(most, most, 0, fragment), 1, None),
+            hex(&format!("{} ffffffff 11000000 22000000 ffffffff", head(2)))
+        );
+        assert_eq!(
+            inode(file(0x33, 0x44, 0, None), 1, None),
+            hex(&format!("{} 33000000 ffffffff 00000000 44000000", head(2)))
+        );
+        for (start, size, sparse, links, xattr, expected) in [
+            (
+                most + 1,
+                1,
+                0,
+                1,
+                None,
+                "0000000001000000 0100000000000000 0000000000000000 01000000 NO 00000000 ffffffff",
+            ),
+            (
+                1,
+                most + 1,
+                0,
+                1,
+                None,
+                "0100000000000000 0000000001000000 0000000000000000 01000000 NO 00000000 ffffffff",
+            ),
+            (
+                1,
+                9,
+                8,
+                1,
+                None,
+                "0100000000000000 0900000000000000 0800000000000000 01000000 NO 00000000 ffffffff",
+            ),
+            (
+                1,
+                9,
+                0,
+                2,
+                None,
+                "0100000000000000 0900000000000000 0000000000000000 02000000 NO 00000000 ffffffff",
+            ),
+            (
+                1,
+                9,
+                0,
+                1,
+                Some(7),
+                "0100000000000000 0900000000000000 0000000000000000 01000000 NO 00000000 07000000",
+            ),
+        ] {
+            assert_eq!(
+                inode(file(start, size, sparse, None), links, xattr),
+                hex(&format!("{} {}", head(9), expected.replace("NO", "ffffffff")))
+            );
+        }
+    }
+
+    #[test]
+    fn all_others_are_as_specified() {
+        let device = device(0x123, 0x4_5678).expect("it fits");
+        for (body, basic, rest) in [
+            (Body::Symlink(b"to"), 3, "01000000 02000000 746f"),
+            (Body::BlockDevice(device), 4, "01000000 78236145"),
+            (Body::CharDevice(device), 5, "01000000 78236145"),
+            (Body::Fifo, 6, "01000000"),
+        ] {
+            assert_eq!(body.inode_type() as u8, basic);
+            let without = inode(body, 1, None);
+            assert_eq!(without, hex(&format!("{} {rest}", head(basic))));
+        }
+        assert_eq!(
+            inode(Body::Symlink(b"to"), 1, Some(5)),
+            hex(&format!("{} 01000000 02000000 746f 05000000", head(10)))
+        );
+        assert_eq!(
+            inode(Body::BlockDevice(device), 1, Some(5)),
+            hex(&format!("{} 01000000 78236145 05000000", head(11)))
+        );
+        assert_eq!(
+            inode(Body::CharDevice(device), 1, Some(5)),
+            hex(&format!("{} 01000000 78236145 05000000", head(12)))
+        );
+        assert_eq!(inode(Body::Fifo, 1, Some(5)), hex(&format!("{} 01000000 05000000", head(13))));
+    }
+
+    #[test]
+    fn numbers_of_devices_are_those_of_linux() {
+        for (major, minor, number) in
+            [(1, 3, Some(0x103)), (8, 256, Some(0x10_0800)), (4095, 0xf_ffff, Some(u32::MAX))]
+        {
+            assert_eq!(device(major, minor), number);
+        }
+        assert_eq!(device(4096, 0), None);
+        assert_eq!(device(0, 1 << 20), None);
+    }
+
+    #[test]
+    fn names_of_attributes_have_three_prefixes() {
+        assert_eq!(xattr_type(b"user.a"), Some((0, &b"a"[..])));
+        assert_eq!(xattr_type(b"trusted.a.b"), Some((1, &b"a.b"[..])));
+        assert_eq!(xattr_type(b"security.capability"), Some((2, &b"capability"[..])));
+        for name in [&b"system.posix_acl_access"[..], b"user", b"user.", b"", b"users.a"] {
+            assert_eq!(xattr_type(name), None);
+        }
+    }
+
+    #[test]
+    fn records_of_tables_are_as_specified() {
+        let entry = FragmentEntry { start_block: 0x0102_0304_0506, size: 7 | BLOCK_STORED };
+        assert_eq!(entry.to_bytes().to_vec(), hex("060504030201 0000 07000001 00000000"));
+        let id = XattrId { xattr: Reference::new(1, 2), count: 3, size: 4 };
+        assert_eq!(id.to_bytes().to_vec(), hex("0200010000000000 03000000 04000000"));
+    }
+}

@@ -174,3 +174,96 @@ impl<'a> Layout<'a> {
         files
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Metadata, Origin, Tree};
+
+    fn path(text: &str) -> TreePath {
+        text.parse().expect("good")
+    }
+
+    fn sample() -> ValidTree {
+        let mut tree = Tree::new();
+        let mut put = |name: &str, kind| {
+            tree.insert_with_parents(path(name), Node::new(kind, Metadata::FILE, Origin::skeleton()));
+        };
+        let file = || NodeKind::File(Content::from_bytes(*b"x"));
+        put("a/b/x", file());
+        put("a-b/x", file());
+        put("a/c", NodeKind::Hardlink(path("a-b/x")));
+        put("a/empty", NodeKind::File(Content::from_bytes(*b"")));
+        put("link", NodeKind::Symlink(b"a/b".to_vec()));
+        put("z", NodeKind::Hardlink(path("a-b/x")));
+        tree.validate().expect("valid")
+    }
+
+    fn name(layout: &Layout<'_>, place: Place) -> String {
+        layout.node(place).0.to_string()
+    }
+
+    #[test]
+    fn directories_hold_what_is_directly_below_them() {
+        let tree = sample();
+        let layout = Layout::new(&tree);
+        let all: Vec<(String, Vec<String>)> = layout
+            .directories()
+            .map(|directory| {
+                let children = layout.children(directory).map(|child| name(&layout, child)).collect();
+                (name(&layout, directory), children)
+            })
+            .collect();
+        let expected: [(&str, &[&str]); 4] = [
+            ("/a/b", &["/a/b/x"]),
+            ("/a-b", &["/a-b/x"]),
+            ("/a", &["/a/b", "/a/c", "/a/empty"]),
+            ("/", &["/a", "/a-b", "/link", "/z"]),
+        ];
+        let expected = expected.map(|(directory, children)| {
+            (directory.to_owned(), children.iter().map(|&child| child.to_owned()).collect())
+        });
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn inodes_are_numbered_directory_by_directory() {
+        let tree = sample();
+        let layout = Layout::new(&tree);
+        // Nine names and the root, two of them links to a file.
+        assert_eq!((layout.len(), layout.inodes()), (10, 8));
+        let numbers: Vec<(String, u32, u32, u32)> = (0..layout.len())
+            .map(|place| {
+                let parent = layout.number_of_parent(place);
+                (name(&layout, place), layout.number_of(place), parent, layout.links(layout.home(place)))
+            })
+            .collect();
+        let expected = [
+            ("/", 8, 9, 4),
+            ("/a", 5, 8, 3),
+            ("/a-b", 6, 8, 2),
+            ("/a-b/x", 2, 6, 3),
+            ("/a/b", 3, 5, 2),
+            ("/a/b/x", 1, 3, 1),
+            ("/a/c", 2, 5, 3),
+            ("/a/empty", 4, 5, 1),
+            ("/link", 7, 8, 1),
+            ("/z", 2, 8, 3),
+        ]
+        .map(|(name, number, parent, links)| (name.to_owned(), number, parent, links));
+        assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn files_come_once_and_in_the_order_that_is_wanted() {
+        let tree = sample();
+        let layout = Layout::new(&tree);
+        let files = |first: &[&str]| -> Vec<String> {
+            let first: Vec<TreePath> = first.iter().map(|name| path(name)).collect();
+            layout.files(&tree, &first).iter().map(|(_, path, _)| path.to_string()).collect()
+        };
+        assert_eq!(files(&[]), ["/a-b/x", "/a/b/x"]);
+        assert_eq!(files(&["link/x", "z"]), ["/a/b/x", "/a-b/x"]);
+        assert_eq!(files(&["nothing", "a", "a/empty", "a/c"]), ["/a-b/x", "/a/b/x"]);
+    }
+}

@@ -123,3 +123,63 @@ pub(super) fn indexed<const SIZE: usize>(
     *end = place + index.len() as u64;
     Ok(place)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::image::squashfs::Settings;
+    use crate::recipe::Compression;
+
+    fn codec(compression: Compression) -> Codec {
+        Codec::new(&Settings { compression, ..Settings::default() }).expect("known")
+    }
+
+    #[test]
+    fn positions_are_those_of_blocks_that_are_cut_at_8_kib() {
+        let mut table = Table::in_memory(codec(Compression::None)).expect("set up");
+        for (write, block, offset) in [(0, 0, 0), (8191, 0, 8191), (1, 8194, 0), (8192 * 2 + 5, 8194 * 3, 5)]
+        {
+            table.write(&vec![7; write]).expect("written");
+            assert_eq!(table.position(), Reference::new(block, offset));
+        }
+        let (length, bytes) = table.finish().expect("written");
+        assert_eq!(length, 3 * 8194 + 7);
+        assert_eq!(bytes.len() as u64, length);
+        assert_eq!(bytes[..2], (8192_u16 | 1 << 15).to_le_bytes());
+        assert_eq!(bytes[3 * 8194..], [5, 0x80, 7, 7, 7, 7, 7]);
+    }
+
+    #[test]
+    fn a_block_that_becomes_smaller_says_how_long_it_is() {
+        let mut table = Table::in_memory(codec(Compression::Zstd { level: Some(1) })).expect("set up");
+        table.write(&[1; 8192]).expect("written");
+        let first = table.position().block() as usize;
+        table.write(b"\x01\x02\x03").expect("written");
+        let (_, bytes) = table.finish().expect("written");
+        assert_eq!(usize::from(u16::from_le_bytes([bytes[0], bytes[1]])), first - 2);
+        assert_eq!(zstd::decode_all(&bytes[2..first]).expect("a frame"), [1; 8192]);
+        assert_eq!(bytes[first..], [3, 0x80, 1, 2, 3]);
+    }
+
+    #[test]
+    fn an_indexed_table_has_the_positions_of_its_blocks() {
+        let file = tempfile::tempfile().expect("a file");
+        let mut end = 100;
+        let records = (0..1025_u64).map(u64::to_le_bytes);
+        let place =
+            indexed(codec(Compression::None), Target::new(&file), &mut end, b"head".to_vec(), records)
+                .expect("written");
+        assert_eq!(place, 100 + 8194 + 2 + 8);
+        assert_eq!(end, place + 4 + 2 * 8);
+        let mut index = [0; 20];
+        file.read_exact_at(&mut index, place).expect("read");
+        assert_eq!(&index[..4], b"head");
+        assert_eq!(index[4..12], 100_u64.to_le_bytes());
+        assert_eq!(index[12..], (100 + 8194_u64).to_le_bytes());
+        let mut last = [0; 8];
+        file.read_exact_at(&mut last, 100 + 8194 + 2).expect("read");
+        assert_eq!(u64::from_le_bytes(last), 1024);
+    }
+}

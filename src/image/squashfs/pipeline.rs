@@ -14,6 +14,8 @@ use crate::image::compress::refused;
 const BYTES_ON_THE_WAY: usize = 24 << 20;
 /// More blocks than these per thread wait in vain.
 const MOST_PER_THREAD: usize = 32;
+/// More than the processors of any machine that reads fast enough for them.
+const MOST_THREADS: usize = 256;
 
 /// A block that is to be compressed.
 struct Job {
@@ -68,21 +70,25 @@ pub(super) struct Pipeline<O> {
 }
 
 impl<O> Pipeline<O> {
-    /// Starts the threads, which end when the pipeline is dropped.
-    pub(super) fn new(codec: Codec, block_size: u32, threads: usize) -> Self {
-        let threads = if codec.stores() { 0 } else { threads.max(1) };
+    /// Starts the threads, which end when the pipeline is dropped; as many as the system gives.
+    pub(super) fn new(codec: Codec, block_size: u32, threads: usize) -> Result<Self, ImageError> {
+        let wanted = if codec.stores() { 0 } else { threads.clamp(1, MOST_THREADS) };
         let (job_sender, jobs) = mpsc::channel();
         let (sender, results) = mpsc::channel();
         let jobs = Arc::new(Mutex::new(jobs));
-        let workers = (0..threads)
-            .map(|_| {
-                let (jobs, sender) = (Arc::clone(&jobs), sender.clone());
-                thread::spawn(move || work(codec, &jobs, Sender(sender)))
-            })
-            .collect();
+        let mut workers = Vec::new();
+        for _ in 0..wanted {
+            let (jobs, sender) = (Arc::clone(&jobs), sender.clone());
+            match thread::Builder::new().spawn(move || work(codec, &jobs, Sender(sender))) {
+                Ok(worker) => workers.push(worker),
+                Err(error) if workers.is_empty() => return Err(refused("a thread", &error.to_string())),
+                Err(_) => break,
+            }
+        }
+        let threads = workers.len();
         let room = block_size as usize + codec.room(block_size as usize);
         let most = (BYTES_ON_THE_WAY / room).clamp(2 * threads, MOST_PER_THREAD * threads);
-        Self {
+        Ok(Self {
             room: codec.room(block_size as usize),
             jobs: Some(job_sender),
             results,
@@ -92,7 +98,7 @@ impl<O> Pipeline<O> {
             done: VecDeque::new(),
             oldest: 0,
             spare: Vec::new(),
-        }
+        })
     }
 
     /// A block whose input is to be filled; whatever is in it is left from another one.
@@ -209,5 +215,58 @@ fn work(codec: Codec, jobs: &Mutex<Receiver<Job>>, sender: Sender) {
         if sender.0.send(message).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::squashfs::Settings;
+    use crate::recipe::Compression;
+
+    fn pipeline(compression: Compression, threads: usize) -> Pipeline<usize> {
+        let settings = Settings { compression, block_size: 4096, ..Settings::default() };
+        Pipeline::new(Codec::new(&settings).expect("known"), settings.block_size, threads).expect("started")
+    }
+
+    #[test]
+    fn blocks_come_out_in_the_order_in_which_they_went_in() {
+        for compression in [Compression::None, Compression::Zstd { level: Some(3) }] {
+            let mut pipeline = pipeline(compression, 3);
+            let mut expected = 0;
+            let mut pop = |pipeline: &mut Pipeline<usize>| {
+                let Some((owner, block)) = pipeline.pop().expect("compressed") else { return false };
+                assert_eq!(owner, expected);
+                assert_eq!(block.input, vec![owner as u8; 1 + owner * 37 % 4096]);
+                if block.input.len() > 100 {
+                    assert_eq!(block.packed().1, compression != Compression::None);
+                }
+                pipeline.give_back(block);
+                expected += 1;
+                true
+            };
+            for owner in 0..500 {
+                let mut block = pipeline.spare();
+                block.input.clear();
+                block.input.resize(1 + owner * 37 % 4096, owner as u8);
+                pipeline.push(block, owner).expect("taken");
+                while pipeline.is_full() {
+                    pop(&mut pipeline);
+                }
+            }
+            while pop(&mut pipeline) {}
+            assert_eq!(expected, 500);
+            assert!(pipeline.spare.len() <= pipeline.most + 2, "{} blocks", pipeline.spare.len());
+        }
+    }
+
+    /// A compressor that fails is an error for who waits, not a wait without end.
+    #[test]
+    fn who_waits_hears_of_failures() {
+        let mut pipeline = pipeline(Compression::Lz4, 2);
+        // Without room for what comes out.
+        let block = Block { input: (0..=255).collect(), ..Block::default() };
+        pipeline.push(block, 0).expect("taken");
+        assert!(matches!(pipeline.pop(), Err(ImageError::Compressor { .. })));
     }
 }

@@ -99,3 +99,38 @@ impl<'a> Xattrs<'a> {
         indexed(codec, target, end, head, self.ids.iter().map(|id| id.to_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::squashfs::Settings;
+    use crate::recipe::Compression;
+
+    fn set(attributes: &[(&str, &[u8])]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        attributes.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect()
+    }
+
+    #[test]
+    fn equal_sets_and_long_values_are_stored_once() {
+        let sets = [
+            set(&[("user.a", b"123456789"), ("trusted.b", b"12345678")]),
+            set(&[("system.lost", b"")]),
+            set(&[("user.a", b"123456789"), ("trusted.b", b"12345678"), ("system.lost", b"")]),
+            set(&[("security.c", b"123456789"), ("user.b", b"12345678")]),
+        ];
+        let settings = Settings { compression: Compression::None, ..Settings::default() };
+        let codec = Codec::new(&settings).expect("known");
+        let mut xattrs = Xattrs::new(codec).expect("set up");
+        let indexes: Vec<_> = sets.iter().map(|set| xattrs.index(set).expect("written")).collect();
+        assert_eq!(indexes, [Some(0), None, Some(0), Some(1)]);
+        let ids: Vec<_> = xattrs.ids.iter().map(|id| (id.xattr.offset(), id.count, id.size)).collect();
+        // Full names, each with a NUL, and values.
+        assert_eq!(ids, [(0, 2, 9 + 9 + 1 + 8 + 6 + 1), (35, 2, 10 + 9 + 1 + 8 + 6 + 1)]);
+        let (_, bytes) = xattrs.table.finish().expect("written");
+        let first = "0100 0100 62 08000000 3132333435363738 0000 0100 61 09000000 313233343536373839";
+        // The value that is longer than a reference is one: to the length that stands before it.
+        let second = "0201 0100 63 08000000 1600000000000000 0000 0100 62 08000000 3132333435363738";
+        let expected: String = format!("{first}{second}").split_whitespace().collect();
+        assert_eq!(hex::encode(&bytes[2..]), expected);
+    }
+}
