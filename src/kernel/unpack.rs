@@ -197,6 +197,8 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::image::compress::{Compressor, DecompressorFeatures};
     use crate::recipe::Compression;
@@ -330,5 +332,31 @@ mod tests {
         assert!(matches!(error, KernelError::Read { .. }), "{error}");
         let error = unpacked(good, Arch::Aarch64).expect_err("for another machine");
         assert!(matches!(error, KernelError::WrongArch { .. }), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn nothing_makes_it_panic(
+            compression in prop::sample::select(&OTHERS[..]),
+            in_zboot: bool,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            header in prop::collection::vec((0x1f1..0x250_usize, any::<u8>()), 0..3),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let arch = if in_zboot { Arch::Aarch64 } else { Arch::X86_64 };
+            let kernel = &kernel(arch)[..20_000];
+            let payload = with_size(packed(compression, kernel), kernel.len());
+            let mut image = if in_zboot { zboot(&payload) } else { bzimage(&payload) };
+            for (index, byte) in changes {
+                let at = index.index(image.len());
+                image[at] = byte;
+            }
+            for (at, byte) in header {
+                image[at.min(payload.len())] = byte;
+            }
+            image.truncate(cut.index(image.len() * 4) + 1);
+            let _ = unpack(&Content::from_bytes(image), "kernel", arch, &mut io::sink());
+        }
     }
 }

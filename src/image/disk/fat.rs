@@ -7,12 +7,14 @@
 //! FAT has no owners, modes, links, devices or extended attributes, and its times are from 1980 to 2107 in steps of
 //! two seconds.
 
+mod entry;
 mod geometry;
 mod names;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
+use entry::{ATTRIBUTE_ARCHIVE, ATTRIBUTE_DIRECTORY, ATTRIBUTE_VOLUME, TIMES, entry};
 use geometry::{BACKUP_SECTOR, FIRST_CLUSTER, Geometry, Need, SECTOR, TABLES, Width};
 use names::{ENTRY_BYTES, MOST_ENTRIES, Name, ShortName};
 
@@ -28,13 +30,6 @@ const COPY_BYTES: usize = 64 * 1024;
 const TABLE_BYTES: usize = 64 * 1024;
 /// The size of a volume that is as large as it must be is a multiple of this: what partitions are aligned to.
 const SIZE_STEP: u64 = 1 << 20;
-
-const ATTRIBUTE_VOLUME: u8 = 0x08;
-const ATTRIBUTE_DIRECTORY: u8 = 0x10;
-const ATTRIBUTE_ARCHIVE: u8 = 0x20;
-
-/// 1980-01-01 and 2107-12-31 23:59:58, in seconds since 1970: the first and the last time.
-const TIMES: std::ops::RangeInclusive<i64> = 315_532_800..=4_354_819_198;
 
 /// A file system of its own kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +85,7 @@ pub fn length(tree: &ValidTree, settings: &Settings) -> Result<u64, ImageError> 
     Ok(Volume::plan(tree, settings)?.geometry.sectors * SECTOR)
 }
 
-/// What the file system does not keep: a line for owners and modes, if any are not root's or unusual, one for times that
+/// What the file system does not keep: a line for owners and modes, if any are not the usual ones, one for times that
 /// FAT doesn't have, and one for each hardlink and each extended attribute.
 pub fn losses(tree: &ValidTree) -> Vec<String> {
     let mut losses = Vec::new();
@@ -101,8 +96,8 @@ pub fn losses(tree: &ValidTree) -> Vec<String> {
         }
     };
     count(
-        |&Metadata { mode, uid, gid, .. }| uid != 0 || gid != 0 || mode & 0o7022 != 0,
-        "no owners and modes: what is not root's, is setuid or can be written by others is as everything else",
+        |&Metadata { mode, uid, gid, .. }| uid != 0 || gid != 0 || ![0o644, 0o755].contains(&mode),
+        "no owners and modes: what is not root's or has another mode than 0644 and 0755 is as everything else",
     );
     count(
         |metadata| !TIMES.contains(&metadata.mtime),
@@ -386,50 +381,6 @@ impl Table<'_> {
         self.bytes.clear();
         Ok(())
     }
-}
-
-/// The entry with a file's 8.3 name.
-fn entry(short: &ShortName, attributes: u8, mtime: i64, first: u32, size: u32) -> [u8; ENTRY_BYTES] {
-    let (date, time) = date_and_time(mtime);
-    let [date, time] = [date.to_le_bytes(), time.to_le_bytes()];
-    let [low, high] = [first as u16, (first >> 16) as u16].map(u16::to_le_bytes);
-    let mut bytes = [0; ENTRY_BYTES];
-    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-    put(0, short);
-    put(11, &[attributes]);
-    put(14, &time); // Made.
-    put(16, &date);
-    put(18, &date); // Last used.
-    put(20, &high);
-    put(22, &time); // Last written.
-    put(24, &date);
-    put(26, &low);
-    put(28, &size.to_le_bytes());
-    bytes
-}
-
-/// A time as FAT has it: years since 1980 in 7 bits, month and day; hour, minute and half the second. FAT knows no time
-/// zones, and this is UTC.
-fn date_and_time(mtime: i64) -> (u16, u16) {
-    let seconds = mtime.clamp(*TIMES.start(), *TIMES.end()) - TIMES.start();
-    let (mut day, second) = (seconds / 86_400, seconds % 86_400);
-    let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let mut year = 1980;
-    while day >= 365 + i64::from(is_leap(year)) {
-        day -= 365 + i64::from(is_leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, 28 + i64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if day < length {
-            break;
-        }
-        day -= length;
-        month += 1;
-    }
-    let date = (year - 1980) << 9 | month << 5 | (day + 1);
-    let time = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
-    (date as u16, time as u16)
 }
 
 fn geometry(sizes: &Sizes, settings: &Settings) -> Result<Geometry, ImageError> {

@@ -370,11 +370,12 @@ impl Compressor {
         match self {
             Self::Zlib(compress) => {
                 compress.reset();
-                let mut packed = Vec::with_capacity(most);
+                // Room for whatever comes: zlib-rs 0.6 fails where its output has none, at level 1 with a panic.
+                let mut packed = Vec::with_capacity(2 * CLUSTER as usize);
                 let status = compress
                     .compress_vec(bytes, &mut packed, FlushCompress::Finish)
                     .map_err(|error| unusable("zlib", &error))?;
-                Ok((status == Status::StreamEnd).then_some(packed))
+                Ok(Some(packed).filter(|packed| status == Status::StreamEnd && packed.len() <= most))
             }
             Self::Zstd(compressor) => {
                 let packed = compressor.compress(bytes).map_err(|error| unusable("zstd", &error))?;

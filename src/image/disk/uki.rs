@@ -59,23 +59,22 @@ pub fn build(parts: &Parts) -> Result<Content, ImageError> {
     let kernel = parts.kernel.read_head(KERNEL_HEAD_BYTES).map_err(unreadable("the kernel"))?;
     let stub_headers = headers(&stub, "the EFI stub", parts.arch)?;
     let kernel_headers = headers(&kernel, "the kernel", parts.arch)?;
-    let text = |name: &'static str, text: &str| {
+    let mut additions = Vec::new();
+    for (name, text) in [
+        (".osrel", parts.os_release.as_deref()),
+        (".cmdline", Some(&*parts.command_line)),
+        (".uname", parts.release.as_deref()),
+    ] {
+        let text = text.unwrap_or_default();
         if text.contains('\0') {
             return Err(wrong(format!("the text of {name} has a NUL character in it")));
         }
-        Ok(Addition::data(name, Content::from_bytes(text.as_bytes())))
-    };
-    let mut additions = Vec::new();
-    if let Some(release) = &parts.os_release {
-        additions.push(text(".osrel", release)?);
+        additions.push(Addition::data(name, Content::from_bytes(text.as_bytes())));
     }
-    additions.push(text(".cmdline", &parts.command_line)?);
-    if let Some(release) = &parts.release {
-        additions.push(text(".uname", release)?);
-    }
-    if let Some(initramfs) = &parts.initramfs {
-        additions.push(Addition::data(".initrd", initramfs.clone()));
-    }
+    additions
+        .push(Addition::data(".initrd", parts.initramfs.clone().unwrap_or_else(|| Content::from_bytes([]))));
+    // Nothing can be said by leaving a section out.
+    additions.retain(|addition| !addition.content.is_empty());
     additions.push(Addition {
         name: ".linux",
         content: parts.kernel.clone(),

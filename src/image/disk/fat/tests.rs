@@ -1,5 +1,6 @@
 use std::os::unix::fs::FileExt;
 
+use super::entry::date_and_time;
 use super::*;
 use crate::tree::{Origin, Tree};
 

@@ -179,3 +179,31 @@ fn what_can_not_be_is_refused() {
         assert!(matches!(error, ImageError::Input { .. }), "{error}");
     }
 }
+
+/// Every level, with clusters from noise to text: what is kept comes back.
+#[test]
+fn every_level_of_zlib() {
+    let mut state = 1_u64;
+    for level in 1..=9 {
+        let mut compressor =
+            Compressor::new(ClusterCompression::Zlib { level: Some(level) }).expect("set up");
+        for noisy in 0..=16 {
+            let cluster: Vec<u8> = (0..CLUSTER as usize)
+                .map(|index| {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    if index % 16 < noisy { (state >> 56) as u8 } else { b'x' }
+                })
+                .collect();
+            let Some(packed) = compressor.compress(&cluster).expect("compressed") else {
+                assert!(noisy >= 14, "{noisy} of 16 at level {level}");
+                continue;
+            };
+            let mut plain = Vec::with_capacity(cluster.len());
+            flate2::Decompress::new_with_window_bits(false, ZLIB_WINDOW_BITS)
+                .decompress_vec(&packed, &mut plain, flate2::FlushDecompress::None)
+                .expect("decompressed");
+            assert!(plain == cluster, "{noisy} of 16 at level {level}");
+        }
+    }
+}
