@@ -4,7 +4,6 @@
 
 pub mod compress;
 pub mod cpio;
-pub mod disk;
 pub mod ext4;
 mod hashing;
 pub mod oci;

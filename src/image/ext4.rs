@@ -3,8 +3,7 @@
 //! Source: the kernel's [ext4 data structures](https://docs.kernel.org/filesystems/ext4/); each file below names its
 //! part. The features are those that `mke2fs -t ext4` gives by default, of which every kernel since 3.18 mounts all:
 //! 64-bit block numbers, extents, checksums over all metadata, hashed directories, tables of 16 groups together
-//! (`flex_bg`), large and many-linked files. `ea_inode` (Linux 4.13) is set only where a value of an attribute wants it.
-//! Blocks have 4,096 bytes, inodes 256.
+//! (`flex_bg`), large and many-linked files. Blocks have 4,096 bytes, inodes 256.
 //!
 //! # How an image comes to be
 //!
@@ -24,8 +23,8 @@
 //! * Access, change and creation time of a node are its modification time.
 //! * `lost+found` is made where the tree has none, with mode 0700 and room for names, as `e2fsck` wants it.
 //! * Nothing of a tree is lost. What has no place is refused: times outside 1901–2446 (and some that `e2fsck`
-//!   takes for others), attributes that are no `user.`, `trusted.`, `security.` or access control list, more than 65,000
-//!   names of a file, empty links.
+//!   takes for others), attributes that are no `user.`, `trusted.`, `security.` or access control list or have no room in an
+//!   inode and a block, more than 65,000 names of a file, empty links.
 
 mod census;
 mod checksum;
@@ -118,7 +117,7 @@ pub struct Settings {
     /// Room for growth.
     pub growth: Growth,
     /// The volume's name: at most 16 bytes without NUL.
-    pub label: Vec<u8>,
+    pub label: String,
     /// The file system's identifier.
     pub uuid: [u8; 16],
     /// What hashes of names begin with; all zeros for the default.
@@ -139,7 +138,7 @@ impl Default for Settings {
             size: Size::Fit,
             journal: Journal::None,
             growth: Growth::Default,
-            label: Vec::new(),
+            label: String::new(),
             uuid: [0; 16],
             hash_seed: [0; 16],
             reserved_percent: 0,
@@ -176,8 +175,8 @@ pub fn write(tree: &ValidTree, settings: &Settings, target: Target<'_>) -> Resul
 }
 
 fn check(settings: &Settings) -> Result<(), ImageError> {
-    let reason = if settings.label.len() > 16 || settings.label.contains(&0) {
-        format!("a label has at most 16 bytes and no NUL, and \"{}\" has not", settings.label.escape_ascii())
+    let reason = if settings.label.len() > 16 || settings.label.contains('\0') {
+        format!("a label has at most 16 bytes and no NUL, and \"{}\" has not", settings.label.escape_debug())
     } else if settings.reserved_percent > 50 {
         format!("at most 50 % can be reserved, not {} %", settings.reserved_percent)
     } else if i32::try_from(settings.created).is_err() || settings.created < 0 {

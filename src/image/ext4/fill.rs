@@ -13,7 +13,7 @@ use super::extent::{ExtentTree, Run, TreeBlock};
 use super::inode::{BlockField, INDEX_FLAG, device};
 use super::output::Output;
 use super::space::Space;
-use super::xattr::{Attributes, MOST_SHARERS, seal, value_hash};
+use super::xattr::{Attributes, MOST_SHARERS, seal};
 use super::{BLOCK, FORMAT, Settings, checksum};
 use crate::image::ImageError;
 use crate::tree::{Content, NodeKind, TreePath};
@@ -31,24 +31,6 @@ pub(super) struct State {
     pub(super) flags: u32,
 }
 
-/// An inode that holds a value of an attribute.
-#[derive(Debug, Clone)]
-pub(super) struct ValueState {
-    pub(super) block: BlockField,
-    pub(super) blocks: u64,
-    pub(super) size: u64,
-    pub(super) hash: u32,
-    /// The inode whose attribute it is; owner and group are the same.
-    pub(super) slot: u32,
-}
-
-/// All inodes, in the order of their numbers.
-#[derive(Debug, Default)]
-pub(super) struct States {
-    pub(super) nodes: Vec<State>,
-    pub(super) values: Vec<ValueState>,
-}
-
 /// A block of attributes that was written.
 #[derive(Debug, Default)]
 struct Shared {
@@ -64,10 +46,11 @@ struct Filling<'a, 'b> {
     output: &'a mut Output<'b>,
     seed: u32,
     shared: HashMap<Digest, Shared>,
-    states: States,
+    /// All inodes, in the order of their numbers.
+    states: Vec<State>,
 }
 
-/// Writes everything that the tree holds.
+/// Writes everything that the tree holds; gives the states of the inodes in the order of their numbers.
 ///
 /// # Errors
 /// [`ImageError::Content`], [`ImageError::Write`]; [`ImageError::TooSmall`] where contents have changed since they were
@@ -77,9 +60,9 @@ pub(super) fn fill(
     settings: &Settings,
     space: &mut Space,
     output: &mut Output<'_>,
-) -> Result<States, ImageError> {
+) -> Result<Vec<State>, ImageError> {
     let empty = State { block: [0; 60], blocks: 0, attribute_block: 0, size: 0, flags: 0 };
-    let states = States { nodes: vec![empty; census.nodes()], values: Vec::new() };
+    let states = vec![empty; census.nodes()];
     let seed = crc32c(checksum::START, &settings.uuid);
     let mut filling = Filling { census, space, output, seed, shared: HashMap::new(), states };
     for slot in 0..census.nodes() {
@@ -104,7 +87,7 @@ impl Filling<'_, '_> {
         shape.write(&directory, &entries, &mut |block| file.append(block))?;
         let size = file.length * BLOCK;
         let (block, blocks) = file.finish()?;
-        let state = &mut self.states.nodes[slot];
+        let state = &mut self.states[slot];
         state.flags = if shape.is_tree() { INDEX_FLAG } else { 0 };
         (state.block, state.blocks, state.size) = (block, blocks, size);
         Ok(())
@@ -117,19 +100,10 @@ impl Filling<'_, '_> {
         }
         let refuse = |reason| ImageError::CannotHold { format: FORMAT, path: item.path.clone(), reason };
         let attributes = Attributes::new(&item.node.xattrs).map_err(refuse)?;
-        let first = self.census.values.get(&item.inode).copied().unwrap_or_default();
-        for (inode, value) in (first..).zip(attributes.outside()) {
-            let mut file = File::new(inode_seed(self.seed, inode), self.space, self.output);
-            file.append(value)?;
-            let (block, blocks) = file.finish()?;
-            let (size, hash) = (value.len() as u64, value_hash(self.seed, value));
-            let slot = u32::try_from(slot).unwrap_or_default();
-            self.states.values.push(ValueState { block, blocks, size, hash, slot });
-        }
         if !attributes.has_block() {
             return Ok(());
         }
-        let mut bytes = attributes.block_bytes(self.seed, first);
+        let mut bytes = attributes.block_bytes();
         let digest = digest(&bytes);
         let shared = self.shared.entry(digest).or_insert_with(|| Shared {
             wanting: self.census.shared.get(&digest).copied().unwrap_or(1),
@@ -143,7 +117,7 @@ impl Filling<'_, '_> {
         }
         shared.room -= 1;
         shared.wanting -= 1;
-        let state = &mut self.states.nodes[slot];
+        let state = &mut self.states[slot];
         state.attribute_block = shared.block;
         state.blocks += 1;
         Ok(())
@@ -173,7 +147,7 @@ impl Filling<'_, '_> {
                 file.finish()?
             }
         };
-        let state = &mut self.states.nodes[slot];
+        let state = &mut self.states[slot];
         state.block = block;
         state.blocks += blocks;
         Ok(())

@@ -29,9 +29,9 @@ pub(super) struct Space {
 impl Space {
     /// An empty file system of at most `limit` blocks, of which groups with copies begin with `base` blocks.
     pub(super) fn new(base: u64, limit: u64) -> Self {
-        let copies = backups(limit.div_ceil(BLOCKS_PER_GROUP));
-        let copies = copies.into_iter().map(|group| group * BLOCKS_PER_GROUP).collect();
-        Self { base, limit, next: base, copies, passed: 0, used: vec![], gaps: vec![] }
+        let copies =
+            backups(limit.div_ceil(BLOCKS_PER_GROUP)).into_iter().map(|group| group * BLOCKS_PER_GROUP);
+        Self { base, limit, next: base, copies: copies.collect(), passed: 0, used: vec![], gaps: vec![] }
     }
 
     /// The first block that there isn't.
