@@ -4,6 +4,7 @@
 
 pub mod compress;
 pub mod cpio;
+pub mod disk;
 pub mod ext4;
 mod hashing;
 pub mod oci;

@@ -69,6 +69,9 @@ pub(super) fn write(
         tasks.push(Task::Image(spec));
     }
     if let Some(kernel) = &image.kernel {
+        for spec in specs.iter().filter(|spec| spec.root_format().is_file_system()) {
+            kernel.check_root(spec.root_format(), spec.compression())?;
+        }
         if has(&ImageFormat::is_file_system) {
             tasks.push(Task::Boot);
         }
@@ -238,7 +241,7 @@ impl Writer<'_> {
                 let settings = ext4::Settings {
                     size,
                     journal,
-                    label: label.into(),
+                    label,
                     uuid: uuid.0,
                     hash_seed,
                     created,
@@ -262,7 +265,7 @@ impl Writer<'_> {
         let settings = ext4::Settings {
             size: ext4::Size::Exact(data.size),
             journal: ext4::Journal::Default,
-            label: DataSettings::LABEL.into(),
+            label: DataSettings::LABEL.to_owned(),
             uuid: self.identifier("data").0,
             hash_seed: self.identifier("hash seed of data").0,
             created: mtime,

@@ -40,14 +40,42 @@ impl ImageKernel {
         self.modules.iter().map(|(path, _)| path.clone()).collect()
     }
 
-    /// Whether it can unpack an image that is compressed so, as far as its configuration is known.
+    /// Whether it can unpack an initramfs that is compressed so, as far as its configuration is known.
     pub(super) fn check_compression(&self, compression: Compression) -> Result<(), AssembleError> {
-        match (&self.config, compression.kernel_option()) {
+        self.check_option(compression.kernel_option())
+    }
+
+    /// Whether it can read such a root file system, as far as its configuration is known.
+    pub(super) fn check_root(
+        &self,
+        format: ImageFormat,
+        compression: Compression,
+    ) -> Result<(), AssembleError> {
+        self.check_option(root_option(format, compression))
+    }
+
+    fn check_option(&self, option: Option<&'static str>) -> Result<(), AssembleError> {
+        match (&self.config, option) {
             (Some(config), Some(option)) if !has_option(config, option) => {
                 Err(AssembleError::KernelLacks { option })
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The option that a kernel needs to read such a root file system, if it needs more than the file system itself.
+fn root_option(format: ImageFormat, compression: Compression) -> Option<&'static str> {
+    match (format, compression) {
+        (ImageFormat::Squashfs, Compression::Xz { .. }) => Some("CONFIG_SQUASHFS_XZ"),
+        (ImageFormat::Squashfs, Compression::Zstd { .. }) => Some("CONFIG_SQUASHFS_ZSTD"),
+        (ImageFormat::Squashfs, Compression::Lz4) => Some("CONFIG_SQUASHFS_LZ4"),
+        (ImageFormat::Squashfs, Compression::Gzip { .. } | Compression::None) => Some("CONFIG_SQUASHFS_ZLIB"),
+        (ImageFormat::Erofs, Compression::Lz4) => Some("CONFIG_EROFS_FS_ZIP"),
+        (ImageFormat::Erofs, Compression::Zstd { .. }) => Some("CONFIG_EROFS_FS_ZIP_ZSTD"),
+        (ImageFormat::Erofs, Compression::Xz { .. }) => Some("CONFIG_EROFS_FS_ZIP_LZMA"),
+        (ImageFormat::Erofs, Compression::Gzip { .. }) => Some("CONFIG_EROFS_FS_ZIP_DEFLATE"),
+        _ => None,
     }
 }
 
