@@ -97,7 +97,7 @@ pub fn write_archive(
 
 /// What an image can't express, or not everywhere.
 pub fn losses(tree: &ValidTree) -> Vec<String> {
-    let mut losses = Vec::new();
+    let mut losses = tar::losses(tree);
     for (path, node) in tree.iter() {
         if matches!(node.kind, NodeKind::CharDevice { major: 0, minor: 0 }) {
             losses.push(format!(

@@ -9,6 +9,7 @@ mod end_to_end;
 mod fetch;
 mod fuzz_entries;
 mod html;
+mod image_oci;
 mod image_tar;
 mod kernel;
 mod layers;
