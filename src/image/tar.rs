@@ -66,7 +66,7 @@ pub fn write(tree: &ValidTree, settings: Settings, output: &mut dyn Write) -> Re
 /// Writes the part of a tree that a layer holds, whiteouts first.
 ///
 /// # Errors
-/// As [`write`]. Names that begin with `.wh.`, which stand for whiteouts in layers, can't be held, nor can
+/// As [`write()`]. Names that begin with `.wh.`, which stand for whiteouts in layers, can't be held, nor can
 /// whiteouts of names longer than 251 bytes, of the root, and of what has no directory in the tree.
 pub fn write_part(
     tree: &ValidTree,

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::arch::Arch;
 use crate::image::output::OutputDirectory;
-use crate::recipe::Compression;
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
 
 fn path(name: &str) -> TreePath {
