@@ -33,6 +33,7 @@ use super::compress::{Compressor, DecompressorFeatures};
 use super::hashing::Hashing;
 use super::output::DirectoryWriter;
 use super::tar::{self, Part};
+use crate::recipe::Compression;
 use crate::tree::{NodeKind, ValidTree};
 
 /// The format's name in errors.
@@ -97,7 +98,7 @@ pub fn write_archive(
 
 /// What an image can't express, or not everywhere.
 pub fn losses(tree: &ValidTree) -> Vec<String> {
-    let mut losses = Vec::new();
+    let mut losses = tar::losses(tree);
     for (path, node) in tree.iter() {
         if matches!(node.kind, NodeKind::CharDevice { major: 0, minor: 0 }) {
             losses.push(format!(
@@ -133,11 +134,12 @@ fn write(
     for (number, name) in assignment.layers() {
         let contains = |path: &_, _: &_| assignment.is_in(path, number);
         let part = Part { contains: &contains, whiteouts: &[] };
-        let mut diff_id = [0; 32];
+        let mut diff_id = None;
         let blob = sink.blob(&mut |output| {
             diff_id = write_layer(tree, part, settings, output)?;
             Ok(())
         })?;
+        let diff_id = diff_id.unwrap_or(blob.sha256);
         let descriptor = Descriptor::new(media_type, &blob);
         summary.layers.push(Layer {
             name: name.to_owned(),
@@ -164,20 +166,24 @@ fn write(
     Ok((summary, manifest))
 }
 
-/// Writes one layer; gives the hash of what it is before compression.
+/// Writes one layer; gives the hash of what it is before compression, if there is any.
 fn write_layer(
     tree: &ValidTree,
     part: Part<'_>,
     settings: &Settings<'_>,
     output: &mut dyn Write,
-) -> Result<[u8; 32], ImageError> {
+) -> Result<Option<[u8; 32]>, ImageError> {
+    if settings.compression == Compression::None {
+        tar::write_part(tree, part, tar::Settings::default(), output)?;
+        return Ok(None);
+    }
     let features = DecompressorFeatures::default();
     let compressor = Compressor::new(output, settings.compression, features, settings.threads)?;
     let mut hashing = Hashing::new(compressor);
     tar::write_part(tree, part, tar::Settings::default(), &mut hashing)?;
     let (compressor, _, hash) = hashing.finish();
     compressor.finish().map_err(ImageError::Write)?;
-    Ok(hash)
+    Ok(Some(hash))
 }
 
 /// The annotations by which a layout's index names its image: OCI's has only room for the tag, containerd's for all.

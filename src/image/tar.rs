@@ -66,7 +66,7 @@ pub fn write(tree: &ValidTree, settings: Settings, output: &mut dyn Write) -> Re
 /// Writes the part of a tree that a layer holds, whiteouts first.
 ///
 /// # Errors
-/// As [`write`]. Names that begin with `.wh.`, which stand for whiteouts in layers, can't be held, nor can
+/// As [`write()`]. Names that begin with `.wh.`, which stand for whiteouts in layers, can't be held, nor can
 /// whiteouts of names longer than 251 bytes, of the root, and of what has no directory in the tree.
 pub fn write_part(
     tree: &ValidTree,
@@ -83,6 +83,20 @@ pub fn write_part(
 /// [`ImageError::CannotHold`], as [`write_part`].
 pub fn check_part(tree: &ValidTree, part: Part<'_>) -> Result<(), ImageError> {
     check(&Plan { tree, settings: Settings::default(), part: Some(part) })
+}
+
+/// What not every reader takes from an archive: extended attributes without a value. To the letter of POSIX an empty
+/// record takes a value away, and so Go's reader has it; GNU tar, bsdtar and Python don't.
+pub fn losses(tree: &ValidTree) -> Vec<String> {
+    tree.iter()
+        .flat_map(|(path, node)| {
+            let empty = node.xattrs.iter().filter(|(_, value)| value.is_empty());
+            empty.map(move |(name, _)| {
+                let name = name.escape_ascii();
+                format!("the extended attribute {name} of {path} is empty, and some readers of tar lose it")
+            })
+        })
+        .collect()
 }
 
 fn write_plan(plan: &Plan<'_>, output: &mut dyn Write) -> Result<(), ImageError> {

@@ -13,7 +13,7 @@ use leanfs::image::tar::{self, Part, Settings};
 use leanfs::tree::{Content, Metadata, Node, NodeKind, Origin, SpoolWriter, Tree, TreePath, ValidTree};
 use proptest::prelude::*;
 
-use super::end_to_end::bench::{full, missing, succeed, text, tools};
+use super::end_to_end::bench::{full, skip, succeed, text, tools};
 
 fn path(bytes: impl AsRef<[u8]>) -> TreePath {
     TreePath::parse(bytes.as_ref()).expect("a path")
@@ -115,13 +115,13 @@ fn archive(tree: &ValidTree) -> Vec<u8> {
 /// Whether this process may make every kind of node with every owner, and the test's directory keeps what it must.
 pub(crate) fn root(directory: &Path) -> Option<()> {
     if !rustix::process::geteuid().is_root() {
-        return missing("root, who alone may make devices and owners,");
+        return skip("only root can make devices and give files to others");
     }
     let probe = directory.join("probe");
     fs_err::write(&probe, b"").expect("a file");
     for name in ["user.x", "trusted.x"] {
         if rustix::fs::setxattr(&probe, name, b"x", rustix::fs::XattrFlags::empty()).is_err() {
-            return missing(&format!("a temporary directory that keeps extended attributes like {name}"));
+            return skip(&format!("the temporary directory keeps no extended attributes like {name}"));
         }
     }
     fs_err::remove_file(probe).expect("removed");

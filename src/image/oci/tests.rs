@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::arch::Arch;
 use crate::image::output::OutputDirectory;
-use crate::recipe::Compression;
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
 
 fn path(name: &str) -> TreePath {
@@ -346,10 +345,14 @@ fn what_a_layer_can_not_say_is_refused_or_told() {
     tree.insert(path("app/x"), Node { kind: whiteout, ..file(LayerKind::Release, b"") });
     let mut opaque = file(LayerKind::Release, b"");
     opaque.xattrs.insert(b"trusted.overlay.opaque".to_vec(), b"y".to_vec());
+    opaque.xattrs.insert(b"user.empty".to_vec(), Vec::new());
     tree.insert(path("app/y"), opaque);
     let losses = losses(&valid(tree));
-    assert_eq!(losses.len(), 2, "{losses:?}");
-    assert!(losses[0].contains("/app/x") && losses[1].contains("/app/y"), "{losses:?}");
+    assert_eq!(losses.len(), 3, "{losses:?}");
+    for (loss, expected) in losses.iter().zip(["user.empty of /app/y", "/app/x", "overlay.opaque of /app/y"])
+    {
+        assert!(loss.contains(expected), "{losses:?}");
+    }
 }
 
 #[test]
