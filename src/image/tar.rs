@@ -86,7 +86,8 @@ pub fn check_part(tree: &ValidTree, part: Part<'_>) -> Result<(), ImageError> {
 }
 
 /// What not every reader takes from an archive: extended attributes without a value. To the letter of POSIX an empty
-/// record takes a value away, and so Go's reader has it; GNU tar, bsdtar and Python don't.
+/// record takes a value away, and Go's `Header.Xattrs`, which umoci applies, has it so; GNU tar, bsdtar and Python
+/// don't.
 pub fn losses(tree: &ValidTree) -> Vec<String> {
     tree.iter()
         .flat_map(|(path, node)| {

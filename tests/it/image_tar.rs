@@ -220,9 +220,12 @@ for member in tar:
         letter, what = "c" if member.ischr() else "b", "%d:%d" % (member.devmajor, member.devminor)
     else:
         letter = "d" if member.isdir() else "p"
-    xattrs = sorted((k.removeprefix("SCHILY.xattr."), v) for k, v in member.pax_headers.items() if k.startswith("SCHILY.xattr."))
+    prefix = "SCHILY.xattr."
+    records = [record for record in member.pax_headers.items() if record[0].startswith(prefix)]
+    xattrs = sorted((key.removeprefix(prefix), value) for key, value in records)
     xattrs = "".join(" %s=%s" % (escaped(k), os.fsencode(v).hex()) for k, v in xattrs)
-    print("%s%04o %d:%d %d %s %s%s" % (letter, member.mode, member.uid, member.gid, member.mtime, what, at(member.name), xattrs))
+    numbers = (member.mode, member.uid, member.gid, member.mtime)
+    print("%s%04o %d:%d %d %s %s%s" % (letter, *numbers, what, at(member.name), xattrs))
 "#;
 
 #[test]

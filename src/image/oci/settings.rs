@@ -29,7 +29,8 @@ pub struct Settings<'a> {
     pub annotations: BTreeMap<String, String>,
     /// How the tree is divided.
     pub layers: Layers<'a>,
-    /// How layers are compressed: gzip, zstd or not at all. Docker takes zstd since version 23.
+    /// How layers are compressed: gzip, zstd or not at all. Everything takes gzip; zstd is newer (umoci 0.4 and Docker's
+    /// own manifests don't have it).
     pub compression: Compression,
     /// How many threads compress, at most.
     pub threads: usize,
