@@ -224,6 +224,9 @@ impl Plan {
         Self::from_need(exactly, inodes, settings).ok_or_else(|| {
             let demand = demand(exactly, inodes);
             let (needed, size) = match settings.size {
+                // No layout has to be made for what no size has room for.
+                Size::Exact(bytes) if exactly.blocks > MOST_BLOCKS => (exactly.blocks, bytes),
+                _ if exactly.blocks > MOST_BLOCKS => (exactly.blocks, MOST_BLOCKS * BLOCK),
                 Size::Exact(bytes) => (layout::least_exact(demand, settings), bytes),
                 Size::Fit => (layout::bound(demand, 0, settings).blocks, MOST_BLOCKS * BLOCK),
                 Size::Free(bytes) => {
