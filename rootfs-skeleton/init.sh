@@ -95,6 +95,7 @@ read_line() {
 # mount_data DEVICE PATH: waits for it, at most 30 s. Without it nothing may start: what it wrote would be lost.
 mount_data() {
 	tries=0
+	[ -d "$2" ] || $bb mkdir -p "$2"
 	until $bb mount -t ext4 -o nosuid,nodev,noatime "$1" "$2" 2>/dev/null; do
 		tries=$((tries + 1))
 		if [ $tries -gt 300 ]; then
