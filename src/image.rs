@@ -5,6 +5,7 @@
 pub mod compress;
 pub mod cpio;
 pub mod disk;
+pub mod erofs;
 pub mod ext4;
 mod hashing;
 pub mod oci;

@@ -14,7 +14,7 @@ use crate::image::compress::{Compressor, DecompressorFeatures};
 use crate::image::disk::{self, Guid, Partition, fat, qcow2, uki};
 use crate::image::output::{OutputDirectory, Written};
 use crate::image::target::Target;
-use crate::image::{ImageError, cpio, ext4, oci, squashfs, tar};
+use crate::image::{ImageError, cpio, erofs, ext4, oci, squashfs, tar};
 use crate::kernel;
 use crate::layer::init_conf;
 use crate::recipe::{Compression, DataSettings, ImageFormat, ImageSpec, Uuid};
@@ -248,6 +248,16 @@ impl Writer<'_> {
                     ..Default::default()
                 };
                 ext4::write(tree, &settings, target)
+            }
+            ImageFormat::Erofs => {
+                let settings = erofs::Settings {
+                    compression: spec.compression(),
+                    uuid: uuid.0,
+                    label,
+                    threads: self.threads,
+                    ..Default::default()
+                };
+                erofs::write(tree, &settings, target)
             }
             _ => squashfs::write(tree, &self.squashfs(spec), target),
         }
@@ -583,6 +593,8 @@ fn losses(tree: &ValidTree, spec: &ImageSpec) -> Vec<String> {
     match spec.root_format() {
         ImageFormat::Initramfs => cpio::losses(tree),
         ImageFormat::Squashfs => squashfs::losses(tree),
+        ImageFormat::Erofs => erofs::losses(tree),
+        ImageFormat::Tar => tar::losses(tree),
         ImageFormat::Oci | ImageFormat::OciArchive => oci::losses(tree),
         _ => Vec::new(),
     }

@@ -73,8 +73,6 @@ fn root_option(format: ImageFormat, compression: Compression) -> Option<&'static
         (ImageFormat::Squashfs, Compression::Gzip { .. } | Compression::None) => Some("CONFIG_SQUASHFS_ZLIB"),
         (ImageFormat::Erofs, Compression::Lz4) => Some("CONFIG_EROFS_FS_ZIP"),
         (ImageFormat::Erofs, Compression::Zstd { .. }) => Some("CONFIG_EROFS_FS_ZIP_ZSTD"),
-        (ImageFormat::Erofs, Compression::Xz { .. }) => Some("CONFIG_EROFS_FS_ZIP_LZMA"),
-        (ImageFormat::Erofs, Compression::Gzip { .. }) => Some("CONFIG_EROFS_FS_ZIP_DEFLATE"),
         _ => None,
     }
 }

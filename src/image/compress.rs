@@ -4,7 +4,9 @@
 //! before the archive does. Threads never change the bytes: xz and zstd cut the input at fixed sizes
 //! whatever their number.
 
+pub(in crate::image) mod lz4_block;
 mod lz4_legacy;
+mod match_finder;
 
 use std::io::{self, Write};
 

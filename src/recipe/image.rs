@@ -268,7 +268,7 @@ impl ImageSpec {
 fn compressions(format: ImageFormat) -> &'static [&'static str] {
     match format {
         ImageFormat::Initramfs | ImageFormat::Squashfs => &["xz", "zstd", "gzip", "lz4", "none"],
-        ImageFormat::Erofs => &["lz4", "none"],
+        ImageFormat::Erofs => &["lz4", "zstd", "none"],
         ImageFormat::Tar => &["gzip", "xz", "zstd", "none"],
         ImageFormat::Oci | ImageFormat::OciArchive => &["gzip", "zstd", "none"],
         _ => &["none"],
@@ -440,7 +440,11 @@ mod tests {
             (Ext4, &|s| s.label = Some("x".repeat(16)), None),
             (Ext4, &|s| s.label = Some("x".repeat(17)), Some("1 to 16 bytes")),
             (Ext4, &|s| s.compress = Some(Compression::Lz4), Some("it can be none")),
-            (Erofs, &|s| s.compress = Some(Compression::Xz { level: None }), Some("it can be lz4 and none")),
+            (
+                Erofs,
+                &|s| s.compress = Some(Compression::Xz { level: None }),
+                Some("it can be lz4, zstd and none"),
+            ),
             (Oci, &|s| s.tag = Some("a/b:1.2".to_owned()), None),
             (Oci, &|s| s.tag = Some("A".to_owned()), Some("NAME:TAG")),
             (Oci, &|s| s.tag = Some("a:".to_owned()), Some("NAME:TAG")),
