@@ -517,16 +517,16 @@ mod tests {
         let with = |formats: &[ImageFormat], all_images: AllImages| {
             Settings { formats: Some(formats.to_vec()), all_images, ..minimal() }.into_recipe("o", "c")
         };
-        let zstd = Compression::Zstd { level: Some(3) };
+        let gzip = Compression::Gzip { level: Some(3) };
         let all = AllImages {
-            compress: Some(zstd),
+            compress: Some(gzip),
             size: Some(1 << 30),
             root: Some(Ext4),
             journal: Some(true),
             ..AllImages::default()
         };
         let images = with(&[Initramfs, Erofs, Disk], all).expect("each goes somewhere").images;
-        assert_eq!(images[0], ImageSpec { compress: Some(zstd), ..ImageSpec::new(Initramfs) });
+        assert_eq!(images[0], ImageSpec { compress: Some(gzip), ..ImageSpec::new(Initramfs) });
         assert_eq!(images[1], ImageSpec::new(Erofs));
         let disk = ImageSpec { size: Some(1 << 30), root: Some(Ext4), journal: true, ..ImageSpec::new(Disk) };
         assert_eq!(images[2], disk);

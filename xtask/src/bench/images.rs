@@ -32,15 +32,31 @@ const PEERS: [Peer; 8] = [
         // The size that it needs is not known to it: it gets what leanfs took and half as much again.
         command: "truncate --size=\"$2\" \"$1\" && mke2fs -q -F -t ext4 -O ^has_journal -m 0 -d \"$0\" \"$1\"",
     },
-    Peer { format: "squashfs", compression: "gzip:9", command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -comp gzip" },
+    Peer {
+        format: "squashfs",
+        compression: "gzip:9",
+        command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -comp gzip",
+    },
     Peer {
         format: "squashfs",
         compression: "zstd:15",
         command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -comp zstd -Xcompression-level 15",
     },
-    Peer { format: "squashfs", compression: "xz", command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -comp xz -Xbcj x86" },
-    Peer { format: "squashfs", compression: "lz4", command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -comp lz4 -Xhc" },
-    Peer { format: "squashfs", compression: "none", command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -noI -noD -noF -noX" },
+    Peer {
+        format: "squashfs",
+        compression: "xz",
+        command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -comp xz -Xbcj x86",
+    },
+    Peer {
+        format: "squashfs",
+        compression: "lz4",
+        command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -comp lz4 -Xhc",
+    },
+    Peer {
+        format: "squashfs",
+        compression: "none",
+        command: "mksquashfs \"$0\" \"$1\" -quiet -no-progress -processors 2 -noI -noD -noF -noX",
+    },
     Peer { format: "erofs", compression: "none", command: "mkfs.erofs --quiet \"$1\" \"$0\"" },
     Peer { format: "erofs", compression: "lz4", command: "mkfs.erofs --quiet -zlz4hc \"$1\" \"$0\"" },
 ];
@@ -55,14 +71,18 @@ pub(crate) fn write(format: &str, compression: &str, directory: &Path, image: &P
     let length = match format {
         "ext4" => ext4::write(&tree, &ext4::Settings::default(), target)?,
         "squashfs" => {
-            let features = leanfs::image::compress::DecompressorFeatures {
-                xz_bcj: Some(leanfs::arch::Arch::X86_64),
-            };
-            let settings = squashfs::Settings { compression, features, threads, ..Default::default() };
+            let features =
+                leanfs::image::compress::DecompressorFeatures { xz_bcj: Some(leanfs::arch::Arch::X86_64) };
+            let mut settings = squashfs::Settings::default();
+            (settings.compression, settings.features, settings.threads) = (compression, features, threads);
+            // As mksquashfs does with -Xhc.
+            settings.lz4_high = true;
             squashfs::write(&tree, &settings, target)?
         }
         "erofs" => {
-            erofs::write(&tree, &erofs::Settings { compression, threads, ..Default::default() }, target)?
+            let mut settings = erofs::Settings::default();
+            (settings.compression, settings.threads) = (compression, threads);
+            erofs::write(&tree, &settings, target)?
         }
         _ => bail!("{format} is no file system that leanfs writes"),
     };
@@ -71,11 +91,14 @@ pub(crate) fn write(format: &str, compression: &str, directory: &Path, image: &P
 }
 
 /// Prints the tables.
-pub(super) fn compare() -> Result<()> {
+pub(crate) fn compare() -> Result<()> {
     let scratch = tempfile::tempdir_in(crate::target())?;
     let itself = std::env::current_exe()?;
     for (title, directory) in [
-        ("4,000 entries, of Erlang and Elixir and whatever follows them on the machine", small(scratch.path())?),
+        (
+            "4,000 entries, of Erlang and Elixir and whatever follows them on the machine",
+            small(scratch.path())?,
+        ),
         ("100,000 files, 2 GB, made up", large(scratch.path())?),
     ] {
         println!("\n{title}: {}\n", count(&directory)?);
@@ -144,10 +167,12 @@ fn large(scratch: &Path) -> Result<PathBuf> {
     const FILES: u64 = 100_000;
     let directory = scratch.join("large");
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let words: Vec<Vec<u8>> = (0..4096).map(|_| {
-        let length = 2 + random.below(9);
-        (0..length).map(|_| b'a' + random.below(26) as u8).collect()
-    }).collect();
+    let words: Vec<Vec<u8>> = (0..4096)
+        .map(|_| {
+            let length = 2 + random.below(9);
+            (0..length).map(|_| b'a' + random.below(26) as u8).collect()
+        })
+        .collect();
     for index in 0..FILES {
         let below = directory.join(format!("{:03}", index / 100));
         if index % 100 == 0 {
