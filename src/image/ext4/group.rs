@@ -101,7 +101,7 @@ pub(super) fn set_bits(bitmap: &mut Bitmap, start: u64, end: u64) {
     while bit < end {
         // A bitmap has 2^15 bits.
         let byte = usize::try_from(bit / 8).unwrap_or(usize::MAX);
-        if bit % 8 == 0 && end - bit >= 8 {
+        if bit.is_multiple_of(8) && end - bit >= 8 {
             bitmap[byte] = 0xff;
             bit += 8;
         } else {
