@@ -218,10 +218,12 @@ fn says(console: &[String], text: &str) {
 fn empty_disk(place: &Path, size: u64) {
     let tree = Tree::new().validate().expect("a root is enough");
     let file = std::fs::File::create(place).expect("room");
-    let mut settings = ext4::Settings::default();
-    settings.size = ext4::Size::Exact(size);
-    settings.journal = ext4::Journal::Default;
-    settings.label = DataSettings::LABEL.to_owned();
+    let settings = ext4::Settings {
+        size: ext4::Size::Exact(size),
+        journal: ext4::Journal::Default,
+        label: DataSettings::LABEL.to_owned(),
+        ..Default::default()
+    };
     ext4::write(&tree, &settings, Target::new(&file)).expect("written");
 }
 
