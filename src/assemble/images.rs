@@ -241,7 +241,7 @@ impl Writer<'_> {
                 let settings = ext4::Settings {
                     size,
                     journal,
-                    label,
+                    label: label.into(),
                     uuid: uuid.0,
                     hash_seed,
                     created,
@@ -275,7 +275,7 @@ impl Writer<'_> {
         let settings = ext4::Settings {
             size: ext4::Size::Exact(data.size),
             journal: ext4::Journal::Default,
-            label: DataSettings::LABEL.to_owned(),
+            label: DataSettings::LABEL.into(),
             uuid: self.identifier("data").0,
             hash_seed: self.identifier("hash seed of data").0,
             created: mtime,

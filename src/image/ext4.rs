@@ -3,7 +3,8 @@
 //! Source: the kernel's [ext4 data structures](https://docs.kernel.org/filesystems/ext4/); each file below names its
 //! part. The features are those that `mke2fs -t ext4` gives by default, of which every kernel since 3.18 mounts all:
 //! 64-bit block numbers, extents, checksums over all metadata, hashed directories, tables of 16 groups together
-//! (`flex_bg`), large and many-linked files. Blocks have 4,096 bytes, inodes 256.
+//! (`flex_bg`), large and many-linked files. `ea_inode` (Linux 4.13) is set only where a value of an attribute wants it.
+//! Blocks have 4,096 bytes, inodes 256.
 //!
 //! # How an image comes to be
 //!
@@ -23,8 +24,8 @@
 //! * Access, change and creation time of a node are its modification time.
 //! * `lost+found` is made where the tree has none, with mode 0700 and room for names, as `e2fsck` wants it.
 //! * Nothing of a tree is lost. What has no place is refused: times outside 1901–2446 (and some that `e2fsck`
-//!   takes for others), attributes that are no `user.`, `trusted.`, `security.` or access control list or have no room in an
-//!   inode and a block, more than 65,000 names of a file, empty links.
+//!   takes for others), attributes that are no `user.`, `trusted.`, `security.` or access control list, more than 65,000
+//!   names of a file, empty links.
 
 mod census;
 mod checksum;
@@ -60,6 +61,10 @@ const BLOCK: u64 = 4096;
 const BLOCKS_PER_GROUP: u64 = BLOCK * 8;
 /// Groups whose tables stand together.
 const GROUPS_PER_FLEX: usize = 16;
+/// Files of as many bytes come before all else.
+const LARGE: u64 = 16 << 20;
+/// So many blocks of them are read beforehand for each block that this may save.
+const WORTH_READING: u64 = 32;
 /// Blocks of the largest image: 16 TiB.
 const MOST_BLOCKS: u64 = 1 << 32;
 
@@ -117,7 +122,7 @@ pub struct Settings {
     /// Room for growth.
     pub growth: Growth,
     /// The volume's name: at most 16 bytes without NUL.
-    pub label: String,
+    pub label: Vec<u8>,
     /// The file system's identifier.
     pub uuid: [u8; 16],
     /// What hashes of names begin with; all zeros for the default.
@@ -138,7 +143,7 @@ impl Default for Settings {
             size: Size::Fit,
             journal: Journal::None,
             growth: Growth::Default,
-            label: String::new(),
+            label: Vec::new(),
             uuid: [0; 16],
             hash_seed: [0; 16],
             reserved_percent: 0,
@@ -159,9 +164,12 @@ pub fn write(tree: &ValidTree, settings: &Settings, target: Target<'_>) -> Resul
     let added = census::lost_found(tree, settings)?;
     let census = Census::new(tree, added.as_ref(), settings)?;
     let plan = Plan::new(&census, settings)?;
+    if let Size::Exact(bytes) = settings.size {
+        // The host's file system may have no files of this size.
+        target.set_len(bytes).map_err(ImageError::Write)?;
+    }
     let mut output = Output::new(target);
-    let mut space = plan.space();
-    let states = fill::fill(&census, settings, &mut space, &mut output)?;
+    let (space, states) = fill::fill(&census, settings, &plan, &mut output)?;
     let placement = plan.place(&space, &census, settings)?;
     let length = match settings.size {
         Size::Exact(bytes) => bytes,
@@ -175,8 +183,8 @@ pub fn write(tree: &ValidTree, settings: &Settings, target: Target<'_>) -> Resul
 }
 
 fn check(settings: &Settings) -> Result<(), ImageError> {
-    let reason = if settings.label.len() > 16 || settings.label.contains('\0') {
-        format!("a label has at most 16 bytes and no NUL, and \"{}\" has not", settings.label.escape_debug())
+    let reason = if settings.label.len() > 16 || settings.label.contains(&0) {
+        format!("a label has at most 16 bytes and no NUL, and \"{}\" has not", settings.label.escape_ascii())
     } else if settings.reserved_percent > 50 {
         format!("at most 50 % can be reserved, not {} %", settings.reserved_percent)
     } else if i32::try_from(settings.created).is_err() || settings.created < 0 {
@@ -198,8 +206,8 @@ fn check(settings: &Settings) -> Result<(), ImageError> {
 
 /// What is known of the size before contents are read.
 enum Plan {
-    /// At most this layout; so many free blocks.
-    AtMost(Layout, u64),
+    /// At most this layout; so many free blocks; what all but large files need at most.
+    AtMost(Layout, u64, Need),
     /// Exactly this one.
     Exact(Layout),
 }
@@ -207,26 +215,26 @@ enum Plan {
 impl Plan {
     fn new(census: &Census<'_>, settings: &Settings) -> Result<Self, ImageError> {
         let own = census.own_need()?;
-        let mut at_most = own;
+        let mut small = own;
+        let mut large = Need::default();
         for (_, content) in census.files() {
-            at_most += Need::at_most(content.len());
+            let need = Need::at_most(content.len());
+            *(if content.len() < LARGE { &mut small } else { &mut large }) += need;
         }
         let inodes = census.inodes();
-        if let Some(plan) = Self::from_need(at_most, inodes, settings) {
-            return Ok(plan);
+        let with = |large: Need| Self::from_need(large + small, small, inodes, settings);
+        if let Some(plan) = with(large) {
+            let Self::AtMost(layout, free, _) = &plan else { return Ok(plan) };
+            // What is kept for descriptors at the beginning can be more than all else where large files are hardly
+            // more than holes. That is soon found out.
+            let least = layout::bound(demand(small, inodes), *free, settings);
+            let most = (layout.base() - least.base().min(layout.base())) * WORTH_READING;
+            return Ok(holds(census, LARGE, most)?.and_then(with).unwrap_or(plan));
         }
-        let mut exactly = own;
-        let mut buffer = vec![0; content::PIECE];
-        for (path, content) in census.files() {
-            exactly += Need::of(content, &mut buffer)
-                .map_err(|source| ImageError::Content { path: path.clone(), source })?;
-        }
-        Self::from_need(exactly, inodes, settings).ok_or_else(|| {
+        let exactly = holds(census, 0, u64::MAX)?.unwrap_or_default() + own;
+        Self::from_need(exactly, small, inodes, settings).ok_or_else(|| {
             let demand = demand(exactly, inodes);
             let (needed, size) = match settings.size {
-                // No layout has to be made for what no size has room for.
-                Size::Exact(bytes) if exactly.blocks > MOST_BLOCKS => (exactly.blocks, bytes),
-                _ if exactly.blocks > MOST_BLOCKS => (exactly.blocks, MOST_BLOCKS * BLOCK),
                 Size::Exact(bytes) => (layout::least_exact(demand, settings), bytes),
                 Size::Fit => (layout::bound(demand, 0, settings).blocks, MOST_BLOCKS * BLOCK),
                 Size::Free(bytes) => {
@@ -238,7 +246,7 @@ impl Plan {
     }
 
     /// The plan, if there is room for so much.
-    fn from_need(need: Need, inodes: u64, settings: &Settings) -> Option<Self> {
+    fn from_need(need: Need, small: Need, inodes: u64, settings: &Settings) -> Option<Self> {
         if need.blocks > MOST_BLOCKS {
             return None;
         }
@@ -251,15 +259,23 @@ impl Plan {
             }
         };
         let layout = layout::bound(demand, free, settings);
-        (layout.blocks <= MOST_BLOCKS).then_some(Self::AtMost(layout, free))
+        (layout.blocks <= MOST_BLOCKS).then_some(Self::AtMost(layout, free, small))
     }
 
     /// The space that contents are put into.
     fn space(&self) -> Space {
         match self {
             // A block more, for the descriptors of more groups: what is not needed becomes free again.
-            Self::AtMost(layout, _) => Space::new(layout.base() + 1, MOST_BLOCKS),
+            Self::AtMost(layout, ..) => Space::new(layout.base() + 1, MOST_BLOCKS),
             Self::Exact(layout) => Space::new(layout.base(), layout.blocks),
+        }
+    }
+
+    /// Lowers the bound, now that large files have their blocks.
+    fn settle(&self, space: &mut Space, census: &Census<'_>, settings: &Settings) {
+        if let Self::AtMost(_, free, small) = self {
+            let layout = layout::bound_behind(space, demand(*small, census.inodes()), *free, settings);
+            space.settle((layout.base() + 1).min(space.base()), MOST_BLOCKS);
         }
     }
 
@@ -271,7 +287,7 @@ impl Plan {
         settings: &Settings,
     ) -> Result<Placement, ImageError> {
         let (blocks, needed) = match self {
-            Self::AtMost(_, free) => {
+            Self::AtMost(_, free, _) => {
                 let placement = layout::fit(space, census.inodes(), *free, settings);
                 if placement.layout.blocks <= MOST_BLOCKS {
                     return Ok(placement);
@@ -285,6 +301,23 @@ impl Plan {
         };
         Err(ImageError::TooSmall { format: FORMAT, needed: needed * BLOCK, size: blocks * BLOCK })
     }
+}
+
+/// What the files of at least so many bytes need, which are read for that; none as soon as they turn out to have more
+/// than `most` blocks with something in them.
+fn holds(census: &Census<'_>, least: u64, most: u64) -> Result<Option<Need>, ImageError> {
+    let mut sum = Need::default();
+    let mut buffer = vec![0; content::PIECE];
+    for (path, content) in census.files().filter(|(_, content)| content.len() >= least) {
+        let left = most - sum.blocks.min(most);
+        let need = Need::of(content, left, &mut buffer)
+            .map_err(|source| ImageError::Content { path: path.clone(), source })?;
+        match need {
+            Some(need) => sum += need,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(sum))
 }
 
 fn demand(need: Need, inodes: u64) -> Demand {

@@ -221,7 +221,7 @@ fn empty_disk(place: &Path, size: u64) {
     let settings = ext4::Settings {
         size: ext4::Size::Exact(size),
         journal: ext4::Journal::Default,
-        label: DataSettings::LABEL.to_owned(),
+        label: DataSettings::LABEL.into(),
         ..Default::default()
     };
     ext4::write(&tree, &settings, Target::new(&file)).expect("written");

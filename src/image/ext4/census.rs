@@ -1,6 +1,6 @@
 //! The nodes of a tree with their inode numbers, and what ext4 has no place for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ring::digest;
 
@@ -46,6 +46,11 @@ pub(super) struct Census<'a> {
     /// The places of what directories hold, one directory after the other; where the part of each item begins.
     children: Vec<u32>,
     first_child: Vec<u32>,
+    /// The first inode that holds a value of an attribute, by the inode that has the attribute.
+    pub(super) values: BTreeMap<u32, u32>,
+    /// How many inodes hold such values, and the blocks of these.
+    pub(super) value_inodes: u32,
+    value_blocks: u64,
     /// How many inodes have a block of attributes with this content.
     pub(super) shared: HashMap<Digest, u32>,
     hash_seed: [u8; 16],
@@ -92,6 +97,9 @@ impl<'a> Census<'a> {
             links: Vec::new(),
             children: Vec::new(),
             first_child: Vec::new(),
+            values: BTreeMap::new(),
+            value_inodes: 0,
+            value_blocks: 0,
             shared: HashMap::new(),
             hash_seed: settings.hash_seed,
             seed: checksum::crc32c(checksum::START, &settings.uuid),
@@ -187,6 +195,7 @@ impl<'a> Census<'a> {
     }
 
     fn check_attributes(&mut self) -> Result<(), ImageError> {
+        let mut values = self.first_value();
         for slot in 0..self.holders.len() {
             let item = self.holder(slot);
             if item.node.xattrs.is_empty() {
@@ -194,14 +203,35 @@ impl<'a> Census<'a> {
             }
             let refuse = |reason| ImageError::CannotHold { format: FORMAT, path: item.path.clone(), reason };
             let attributes = Attributes::new(&item.node.xattrs).map_err(refuse)?;
+            let first = values;
+            for value in attributes.outside() {
+                self.value_blocks += (value.len() as u64).div_ceil(BLOCK);
+                values += 1;
+                self.value_inodes += 1;
+            }
+            if values > first {
+                if matches!(&item.node.kind, NodeKind::Symlink(target) if target.len() < SHORT_LINK) {
+                    // Kernels take a link for a long one whose inode has blocks beside that of attributes.
+                    return Err(refuse(
+                        "its extended attributes are too large for one block, which a short link's must not be"
+                            .to_owned(),
+                    ));
+                }
+                self.values.insert(item.inode, first);
+            }
             if attributes.has_block() {
-                *self.shared.entry(digest(&attributes.block_bytes())).or_default() += 1;
+                *self.shared.entry(digest(&attributes.block_bytes(self.seed, first))).or_default() += 1;
             }
         }
         Ok(())
     }
 
-    /// How many inodes the tree has; reserved ones are not among them.
+    /// The number of the first inode that holds a value of an attribute: they come after the tree's.
+    pub(super) fn first_value(&self) -> u32 {
+        FIRST_INODE - 1 + u32::try_from(self.holders.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many inodes the tree has; reserved ones and those of values are not among them.
     pub(super) fn nodes(&self) -> usize {
         self.holders.len()
     }
@@ -209,7 +239,7 @@ impl<'a> Census<'a> {
     /// How many inodes there are in all.
     pub(super) fn inodes(&self) -> u64 {
         // The root is a reserved one.
-        u64::from(FIRST_INODE) - 1 + self.holders.len() as u64 - 1
+        u64::from(FIRST_INODE) - 1 + self.holders.len() as u64 - 1 + u64::from(self.value_inodes)
     }
 
     /// The item of an inode.
@@ -251,7 +281,7 @@ impl<'a> Census<'a> {
     /// [`ImageError::CannotHold`]: a directory with too many names.
     pub(super) fn own_need(&self) -> Result<Need, ImageError> {
         let sharing = self.shared.values().map(|&sharers| u64::from(sharers.div_ceil(MOST_SHARERS)));
-        let mut need = Need { blocks: sharing.sum::<u64>(), cuts: 0 };
+        let mut need = Need { blocks: self.value_blocks + sharing.sum::<u64>(), cuts: 0 };
         for slot in 0..self.holders.len() {
             let place = self.place(slot);
             match &self.items[place].node.kind {
@@ -265,10 +295,18 @@ impl<'a> Census<'a> {
 
     /// All regular files.
     pub(super) fn files(&self) -> impl Iterator<Item = (&'a TreePath, &'a Content)> {
-        self.items.iter().filter_map(|item| match &item.node.kind {
-            NodeKind::File(content) => Some((item.path, content)),
-            _ => None,
+        (0..self.holders.len()).filter_map(|slot| {
+            let item = self.holder(slot);
+            self.content(slot).map(|content| (item.path, content))
         })
+    }
+
+    /// The content of an inode, if it is a regular file.
+    pub(super) fn content(&self, slot: usize) -> Option<&'a Content> {
+        match &self.holder(slot).node.kind {
+            NodeKind::File(content) => Some(content),
+            _ => None,
+        }
     }
 
     pub(super) fn shape(&self, place: usize) -> Result<Shape, ImageError> {

@@ -127,8 +127,9 @@ impl Need {
         need
     }
 
-    /// What a content needs, which is read for that.
-    pub(super) fn of(content: &Content, buffer: &mut [u8]) -> io::Result<Self> {
+    /// What a content needs, which is read for that; none as soon as it turns out to have more than `most` blocks
+    /// with something in them.
+    pub(super) fn of(content: &Content, most: u64, buffer: &mut [u8]) -> io::Result<Option<Self>> {
         let mut pieces = Pieces::new(content)?;
         let mut data = 0;
         let mut extents = 0;
@@ -147,16 +148,26 @@ impl Need {
                 data += count;
                 from = end;
             }
+            if data > most {
+                return Ok(None);
+            }
         }
-        Ok(Self::new(data, extents + extents_of(last.0)))
+        Ok(Some(Self::new(data, extents + extents_of(last.0))))
     }
 }
 
 /// Sums stay as large as can be.
+impl std::ops::Add for Need {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { blocks: self.blocks.saturating_add(other.blocks), cuts: self.cuts.saturating_add(other.cuts) }
+    }
+}
+
 impl std::ops::AddAssign for Need {
     fn add_assign(&mut self, other: Self) {
-        self.blocks = self.blocks.saturating_add(other.blocks);
-        self.cuts = self.cuts.saturating_add(other.cuts);
+        *self = *self + other;
     }
 }
 
@@ -192,12 +203,14 @@ mod tests {
         }
         let mut buffer = vec![0; PIECE];
         for content in [Content::from_path(&path, bytes.len() as u64), Content::from_bytes(bytes)] {
-            assert_eq!(Need::of(&content, &mut buffer).expect("read"), Need { blocks: 4, cuts: 0 });
+            let need = |most, buffer: &mut [u8]| Need::of(&content, most, buffer).expect("read");
+            assert_eq!(need(4, &mut buffer), Some(Need { blocks: 4, cuts: 0 }));
+            assert_eq!(need(3, &mut buffer), None);
             assert!(Need::at_most(content.len()).blocks >= 4);
         }
         file.set_len(3 * PIECE as u64).expect("sized");
         for wrong in [2 * PIECE as u64, 4 * PIECE as u64] {
-            assert!(Need::of(&Content::from_path(&path, wrong), &mut buffer).is_err(), "{wrong}");
+            assert!(Need::of(&Content::from_path(&path, wrong), 9, &mut buffer).is_err(), "{wrong}");
         }
     }
 
@@ -208,8 +221,8 @@ mod tests {
         for block in 0..5 {
             bytes[2 * block * BLOCK_BYTES] = 1;
         }
-        let need = Need::of(&Content::from_bytes(bytes), &mut vec![0; PIECE]).expect("read");
-        assert_eq!(need, Need { blocks: 6, cuts: 0 });
+        let need = Need::of(&Content::from_bytes(bytes), 9, &mut vec![0; PIECE]).expect("read");
+        assert_eq!(need, Some(Need { blocks: 6, cuts: 0 }));
         assert_eq!(Need::at_most(1 << 40).blocks, (1 << 28) + 26 + 5);
     }
 }

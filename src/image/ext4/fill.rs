@@ -1,7 +1,8 @@
 //! The pass over the tree: gives blocks to everything in it, and writes these.
 //!
 //! Directories come first, all together, then in path order what other nodes have: attributes, the targets of long
-//! links, contents. Each content is read once, in large pieces, and gets its blocks as it is read.
+//! links, contents. Each content is read once, in large pieces, and gets its blocks as it is read. Very large files come
+//! before all else: how much of them is holes decides how large the image can become.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,8 +14,8 @@ use super::extent::{ExtentTree, Run, TreeBlock};
 use super::inode::{BlockField, INDEX_FLAG, device};
 use super::output::Output;
 use super::space::Space;
-use super::xattr::{Attributes, MOST_SHARERS, seal};
-use super::{BLOCK, FORMAT, Settings, checksum};
+use super::xattr::{Attributes, MOST_SHARERS, seal, value_hash};
+use super::{BLOCK, FORMAT, LARGE, Plan, Settings, checksum};
 use crate::image::ImageError;
 use crate::tree::{Content, NodeKind, TreePath};
 
@@ -29,6 +30,24 @@ pub(super) struct State {
     pub(super) size: u64,
     /// Beside that of extents.
     pub(super) flags: u32,
+}
+
+/// An inode that holds a value of an attribute.
+#[derive(Debug, Clone)]
+pub(super) struct ValueState {
+    pub(super) block: BlockField,
+    pub(super) blocks: u64,
+    pub(super) size: u64,
+    pub(super) hash: u32,
+    /// The inode whose attribute it is; owner and group are the same.
+    pub(super) slot: u32,
+}
+
+/// All inodes, in the order of their numbers.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    pub(super) nodes: Vec<State>,
+    pub(super) values: Vec<ValueState>,
 }
 
 /// A block of attributes that was written.
@@ -46,11 +65,10 @@ struct Filling<'a, 'b> {
     output: &'a mut Output<'b>,
     seed: u32,
     shared: HashMap<Digest, Shared>,
-    /// All inodes, in the order of their numbers.
-    states: Vec<State>,
+    states: States,
 }
 
-/// Writes everything that the tree holds; gives the states of the inodes in the order of their numbers.
+/// Writes everything that the tree holds.
 ///
 /// # Errors
 /// [`ImageError::Content`], [`ImageError::Write`]; [`ImageError::TooSmall`] where contents have changed since they were
@@ -58,24 +76,36 @@ struct Filling<'a, 'b> {
 pub(super) fn fill(
     census: &Census<'_>,
     settings: &Settings,
-    space: &mut Space,
+    plan: &Plan,
     output: &mut Output<'_>,
-) -> Result<Vec<State>, ImageError> {
+) -> Result<(Space, States), ImageError> {
     let empty = State { block: [0; 60], blocks: 0, attribute_block: 0, size: 0, flags: 0 };
-    let states = vec![empty; census.nodes()];
+    let states = States { nodes: vec![empty; census.nodes()], values: Vec::new() };
     let seed = crc32c(checksum::START, &settings.uuid);
-    let mut filling = Filling { census, space, output, seed, shared: HashMap::new(), states };
-    for slot in 0..census.nodes() {
+    let mut space = plan.space();
+    let mut filling = Filling { census, space: &mut space, output, seed, shared: HashMap::new(), states };
+    let slots = 0..census.nodes();
+    let is_large = |slot: usize| census.content(slot).is_some_and(|content| content.len() >= LARGE);
+    if slots.clone().any(is_large) {
+        for slot in slots.clone().filter(|&slot| is_large(slot)) {
+            filling.node(slot)?;
+        }
+        plan.settle(filling.space, census, settings);
+    }
+    for slot in slots.clone() {
         if matches!(census.holder(slot).node.kind, NodeKind::Directory) {
             filling.directory(slot)?;
         }
     }
-    for slot in 0..census.nodes() {
+    for slot in slots {
         filling.attributes(slot)?;
-        filling.node(slot)?;
+        if !is_large(slot) {
+            filling.node(slot)?;
+        }
     }
     filling.output.flush()?;
-    Ok(filling.states)
+    let states = filling.states;
+    Ok((space, states))
 }
 
 impl Filling<'_, '_> {
@@ -87,7 +117,7 @@ impl Filling<'_, '_> {
         shape.write(&directory, &entries, &mut |block| file.append(block))?;
         let size = file.length * BLOCK;
         let (block, blocks) = file.finish()?;
-        let state = &mut self.states[slot];
+        let state = &mut self.states.nodes[slot];
         state.flags = if shape.is_tree() { INDEX_FLAG } else { 0 };
         (state.block, state.blocks, state.size) = (block, blocks, size);
         Ok(())
@@ -100,10 +130,21 @@ impl Filling<'_, '_> {
         }
         let refuse = |reason| ImageError::CannotHold { format: FORMAT, path: item.path.clone(), reason };
         let attributes = Attributes::new(&item.node.xattrs).map_err(refuse)?;
+        let first = self.census.values.get(&item.inode).copied().unwrap_or_default();
+        for (inode, value) in (first..).zip(attributes.outside()) {
+            let mut file = File::new(inode_seed(self.seed, inode), self.space, self.output);
+            file.append(value)?;
+            let (block, blocks) = file.finish()?;
+            let (size, hash) = (value.len() as u64, value_hash(self.seed, value));
+            // They count as the owner's, too.
+            self.states.nodes[slot].blocks += blocks;
+            let slot = u32::try_from(slot).unwrap_or_default();
+            self.states.values.push(ValueState { block, blocks, size, hash, slot });
+        }
         if !attributes.has_block() {
             return Ok(());
         }
-        let mut bytes = attributes.block_bytes();
+        let mut bytes = attributes.block_bytes(self.seed, first);
         let digest = digest(&bytes);
         let shared = self.shared.entry(digest).or_insert_with(|| Shared {
             wanting: self.census.shared.get(&digest).copied().unwrap_or(1),
@@ -117,7 +158,7 @@ impl Filling<'_, '_> {
         }
         shared.room -= 1;
         shared.wanting -= 1;
-        let state = &mut self.states[slot];
+        let state = &mut self.states.nodes[slot];
         state.attribute_block = shared.block;
         state.blocks += 1;
         Ok(())
@@ -147,7 +188,7 @@ impl Filling<'_, '_> {
                 file.finish()?
             }
         };
-        let state = &mut self.states[slot];
+        let state = &mut self.states.nodes[slot];
         state.block = block;
         state.blocks += blocks;
         Ok(())

@@ -6,11 +6,13 @@ use std::ops::Range;
 use super::census::{Census, slot};
 use super::checksum::{crc32c, inode_seed};
 use super::extent::{ExtentTree, TreeBlock};
-use super::fill::State;
+use super::fill::States;
 use super::group::{
     BLOCK_UNINIT, Bitmap, Descriptor, INODE_UNINIT, ITABLE_ZEROED, backups, has_backup, set_bits,
 };
-use super::inode::{ATTRIBUTE_SPACE, BlockField, EXTENTS_FLAG, Inode, S_IFDIR, S_IFREG, file_type};
+use super::inode::{
+    ATTRIBUTE_SPACE, BlockField, EXTENTS_FLAG, Inode, S_IFDIR, S_IFREG, VALUE_FLAG, file_type,
+};
 use super::layout::Placement;
 use super::output::Output;
 use super::superblock::{OFFSET, Superblock};
@@ -31,7 +33,7 @@ const DOUBLE_INDIRECT: usize = 13;
 pub(super) struct Finish<'a, 'b> {
     pub(super) census: &'a Census<'a>,
     pub(super) settings: &'a Settings,
-    pub(super) states: &'a [State],
+    pub(super) states: &'a States,
     pub(super) placement: &'a Placement,
     pub(super) output: &'a mut Output<'b>,
     pub(super) seed: u32,
@@ -112,6 +114,7 @@ impl Finish<'_, '_> {
             block,
             attribute_block: 0,
             attributes: [0; ATTRIBUTE_SPACE],
+            value_hash: None,
         }
     }
 
@@ -201,7 +204,9 @@ impl Finish<'_, '_> {
             _ => return Ok(None),
         }
         let slot = slot(inode);
-        let state = &self.states[slot];
+        let Some(state) = self.states.nodes.get(slot) else {
+            return Ok(self.value_inode(slot - self.states.nodes.len()));
+        };
         let item = self.census.holder(slot);
         let links = self.census.links[slot];
         let kind = &item.node.kind;
@@ -212,7 +217,8 @@ impl Finish<'_, '_> {
             [0; ATTRIBUTE_SPACE]
         } else {
             let refuse = |reason| ImageError::CannotHold { format: FORMAT, path: item.path.clone(), reason };
-            Attributes::new(&item.node.xattrs).map_err(refuse)?.inode_bytes()
+            let first = self.census.values.get(&inode).copied().unwrap_or_default();
+            Attributes::new(&item.node.xattrs).map_err(refuse)?.inode_bytes(self.seed, first)
         };
         let metadata = item.node.metadata;
         Ok(Some(Inode {
@@ -229,20 +235,32 @@ impl Finish<'_, '_> {
             block: state.block,
             attribute_block: state.attribute_block,
             attributes,
+            value_hash: None,
         }))
+    }
+
+    fn value_inode(&self, place: usize) -> Option<Inode> {
+        let value = self.states.values.get(place)?;
+        let owner = self.census.holder(value.slot as usize).node.metadata;
+        Some(Inode {
+            uid: owner.uid,
+            gid: owner.gid,
+            value_hash: Some(value.hash),
+            ..self.private(value.size, value.blocks, EXTENTS_FLAG | VALUE_FLAG, value.block)
+        })
     }
 
     fn superblocks(&mut self, special: &Special, descriptors: &[Descriptor]) -> Result<(), ImageError> {
         let layout = &self.placement.layout;
         let free = layout.blocks - self.placement.used_blocks();
         let mut label = [0; 16];
-        label[..self.settings.label.len()].copy_from_slice(self.settings.label.as_bytes());
+        label[..self.settings.label.len()].copy_from_slice(&self.settings.label);
         let superblock = Superblock {
             inodes: number(layout.inodes()),
             inodes_per_group: number(layout.inodes_per_group),
             free_inodes: number(layout.inodes() - self.census.inodes()),
             blocks: layout.blocks,
-            reserved_blocks: layout.blocks * u64::from(self.settings.reserved_percent) / 100,
+            reserved_blocks: layout.blocks / 100 * u64::from(self.settings.reserved_percent),
             free_blocks: free,
             overhead: number(self.placement.overhead()),
             reserved_descriptor_blocks: u16::try_from(layout.reserved_descriptor_blocks).unwrap_or(u16::MAX),
@@ -251,6 +269,7 @@ impl Finish<'_, '_> {
             label,
             hash_seed: self.settings.hash_seed,
             journal: special.journal.as_ref().map(|inode| (inode.block, inode.size)),
+            has_value_inodes: !self.states.values.is_empty(),
         };
         let mut table = Vec::with_capacity(descriptors.len() * super::group::DESCRIPTOR);
         for (group, descriptor) in (0..).zip(descriptors) {

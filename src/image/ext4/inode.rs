@@ -31,6 +31,8 @@ pub(super) const S_IFLNK: u16 = 0o120_000;
 pub(super) const INDEX_FLAG: u32 = 0x1000;
 /// `EXT4_EXTENTS_FL`: `i_block` is the root of a tree of extents.
 pub(super) const EXTENTS_FLAG: u32 = 0x8_0000;
+/// `EXT4_EA_INODE_FL`: the inode holds the value of an attribute.
+pub(super) const VALUE_FLAG: u32 = 0x20_0000;
 
 /// `i_block`: a root of extents, a short link's target, a device's number.
 pub(super) type BlockField = [u8; 60];
@@ -63,6 +65,8 @@ pub(super) struct Inode {
     pub(super) attribute_block: u64,
     /// What stands behind the inode's own fields.
     pub(super) attributes: [u8; ATTRIBUTE_SPACE],
+    /// The hash of an attribute's value that the inode holds; such inodes have no times and one reference.
+    pub(super) value_hash: Option<u32>,
 }
 
 impl Inode {
@@ -91,10 +95,16 @@ impl Inode {
         put(0x78, &high(self.uid));
         put(0x7a, &high(self.gid));
         put(0x80, &EXTRA.to_le_bytes());
-        let (seconds, extra) = time(self.time);
-        for (at, at_extra) in [(0x08, 0x8c), (0x0c, 0x84), (0x10, 0x88), (0x90, 0x94)] {
-            put(at, &seconds);
-            put(at_extra, &extra);
+        if let Some(hash) = self.value_hash {
+            // Access time and version of such an inode are its value's hash and the number of its references.
+            put(0x08, &hash.to_le_bytes());
+            put(0x24, &1_u32.to_le_bytes());
+        } else {
+            let (seconds, extra) = time(self.time);
+            for (at, at_extra) in [(0x08, 0x8c), (0x0c, 0x84), (0x10, 0x88), (0x90, 0x94)] {
+                put(at, &seconds);
+                put(at_extra, &extra);
+            }
         }
         put(ATTRIBUTES, &self.attributes);
         // Both fields of the checksum are zero as yet.

@@ -130,7 +130,7 @@ impl Placement {
         let mut extents = 0;
         let mut logical = 0;
         while logical < layout.journal_blocks {
-            let Some(range) = space.take(layout.journal_blocks - logical) else { break };
+            let Some(range) = space.take_behind(layout.journal_blocks - logical) else { break };
             let length = range.end - range.start;
             journal.push(Run { logical, physical: range.start, length });
             extents += extents_of(length);
@@ -191,10 +191,12 @@ pub(super) struct Demand {
 impl Demand {
     /// The space after all of it was given out, in a file system with this layout.
     fn taken(self, layout: &Layout) -> Space {
-        let mut space = Space::new(layout.base(), u64::MAX >> 1);
+        self.taken_from(Space::new(layout.base(), u64::MAX >> 1))
+    }
+
+    fn taken_from(self, mut space: Space) -> Space {
         space.take_all(self.blocks);
-        // A copy cuts one file, whose tree becomes larger by no more blocks than it has levels; those that few files
-        // have, five, are taken into account.
+        // A copy cuts one file, whose tree becomes larger by no more blocks than it has levels: five at most.
         space.take_all(self.cuts.min(space.copies_passed() * 5));
         space
     }
@@ -238,10 +240,19 @@ fn smallest(
     }
 }
 
-/// An upper bound for a file system of the least size that holds the demand and has `free` free blocks: its size in
-/// blocks and what its groups with copies begin with.
+/// An upper bound for a file system of the least size that holds the demand and has `free` free blocks.
 pub(super) fn bound(demand: Demand, free: u64, settings: &Settings) -> Layout {
     smallest(demand.inodes, free, settings, u64::MAX, |layout| demand.taken(layout)).layout
+}
+
+/// Like [`bound`], where a part of the contents has its blocks already.
+pub(super) fn bound_behind(space: &Space, demand: Demand, free: u64, settings: &Settings) -> Layout {
+    let taken = |layout: &Layout| {
+        let mut space = space.clone();
+        space.settle(layout.base(), u64::MAX >> 1);
+        demand.taken_from(space)
+    };
+    smallest(demand.inodes, free, settings, space.base(), taken).layout
 }
 
 /// The least file system for what was given out.

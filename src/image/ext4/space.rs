@@ -49,8 +49,20 @@ impl Space {
         self.passed as u64
     }
 
-    /// Up to `most` consecutive blocks; none where there are no more.
+    /// Up to `most` consecutive blocks, from gaps first; none where there are no more.
     pub(super) fn take(&mut self, most: u64) -> Option<Range<u64>> {
+        match self.gaps.iter_mut().find(|gap| !gap.is_empty()) {
+            Some(gap) => {
+                let range = gap.start..gap.end.min(gap.start.saturating_add(most));
+                gap.start = range.end;
+                Some(self.record(range))
+            }
+            None => self.take_behind(most),
+        }
+    }
+
+    /// Up to `most` consecutive blocks behind everything that is used; none where there are no more.
+    pub(super) fn take_behind(&mut self, most: u64) -> Option<Range<u64>> {
         self.pass_copies();
         let end = self.next.saturating_add(most).min(self.next_copies()).min(self.limit);
         (end > self.next).then(|| self.give(end))
@@ -68,15 +80,16 @@ impl Space {
         true
     }
 
-    /// From now on no file system of this size is meant, and groups with copies begin with fewer blocks: what was
-    /// kept free for more is given out again.
+    /// From now on groups with copies begin with `base` blocks, no more than before, and there are `limit` blocks: what
+    /// was kept for more is a gap.
     pub(super) fn settle(&mut self, base: u64, limit: u64) {
-        let starts = std::iter::once(0).chain(self.copies[..self.passed].iter().copied());
-        let gaps = starts.map(|start| start + base..start + self.base);
-        self.gaps = gaps.filter(|gap| !gap.is_empty()).collect();
         if self.next == self.base {
             self.next = base;
-            self.gaps.clear();
+        } else {
+            let starts = std::iter::once(0).chain(self.copies[..self.passed].iter().copied());
+            self.gaps.extend(starts.map(|start| start + base..start + self.base));
+            self.gaps.retain(|gap| !gap.is_empty());
+            self.gaps = joined(std::mem::take(&mut self.gaps));
         }
         let copies =
             backups(limit.div_ceil(BLOCKS_PER_GROUP)).into_iter().map(|group| group * BLOCKS_PER_GROUP);
@@ -93,8 +106,7 @@ impl Space {
         {
             let start = gap.start;
             gap.start += count;
-            self.used.push(start..start + count);
-            return start;
+            return self.record(start..start + count).start;
         }
         while self.next_copies() < from {
             self.passed += 1;
@@ -117,15 +129,7 @@ impl Space {
         let groups = blocks.div_ceil(BLOCKS_PER_GROUP);
         let copies = std::iter::once(0).chain(backups(groups)).map(|group| group * BLOCKS_PER_GROUP);
         all.extend(copies.map(|start| start..start + self.base));
-        all.sort_unstable_by_key(|range| range.start);
-        let mut joined: Vec<Range<u64>> = Vec::with_capacity(all.len());
-        for range in all {
-            match joined.last_mut() {
-                Some(last) if last.end == range.start => last.end = range.end,
-                _ => joined.push(range),
-            }
-        }
-        joined
+        joined(all)
     }
 
     fn next_copies(&self) -> u64 {
@@ -141,13 +145,30 @@ impl Space {
 
     fn give(&mut self, end: u64) -> Range<u64> {
         let range = self.next..end;
+        self.next = end;
+        self.record(range)
+    }
+
+    fn record(&mut self, range: Range<u64>) -> Range<u64> {
         match self.used.last_mut() {
-            Some(last) if last.end == range.start => last.end = end,
+            Some(last) if last.end == range.start => last.end = range.end,
             _ => self.used.push(range.clone()),
         }
-        self.next = end;
         range
     }
+}
+
+/// The same in order, neighbours as one.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, range| {
+        let is_next = range.end == next.start;
+        if is_next {
+            range.end = next.end;
+        }
+        is_next
+    });
+    ranges
 }
 
 #[cfg(test)]
@@ -164,7 +185,7 @@ mod tests {
         assert_eq!(space.take(u64::MAX), Some(GROUP + 10..3 * GROUP));
         assert_eq!(space.take(u64::MAX), Some(3 * GROUP + 10..4 * GROUP));
         assert_eq!(space.take(1), None);
-        assert_eq!(space.used(4 * GROUP), *std::slice::from_ref(&(0..4 * GROUP)));
+        assert_eq!(space.used(4 * GROUP), [0..4 * GROUP]);
         assert!(Space::new(10, 30).take_all(20));
         assert!(!Space::new(10, 30).take_all(21));
     }
@@ -173,9 +194,11 @@ mod tests {
     fn what_was_kept_for_copies_is_used_when_there_are_fewer() {
         let mut space = Space::new(10, 4 * GROUP);
         assert!(space.take_all(GROUP));
+        space.settle(8, 3 * GROUP);
+        assert_eq!(space.take(1), Some(8..9));
         space.settle(6, 2 * GROUP);
-        assert_eq!(space.together(3, 0), 6);
         assert_eq!(space.together(3, 0), GROUP + 6);
+        assert_eq!(space.take(3), Some(6..8), "what is left of two gaps");
         assert_eq!(space.together(1, 0), 9);
         assert_eq!(space.together(4, 0), GROUP + 20);
         assert_eq!(space.used(2 * GROUP), [0..GROUP + 9, GROUP + 10..GROUP + 24]);

@@ -22,6 +22,7 @@ const FILETYPE: u32 = 0x2;
 const EXTENTS: u32 = 0x40;
 const SIXTY_FOUR_BIT: u32 = 0x80;
 const FLEX_BG: u32 = 0x200;
+pub(super) const EA_INODE: u32 = 0x400;
 // s_feature_ro_compat
 const SPARSE_SUPER: u32 = 0x1;
 const LARGE_FILE: u32 = 0x2;
@@ -54,6 +55,8 @@ pub(super) struct Superblock {
     pub(super) hash_seed: [u8; 16],
     /// The journal's inode: its blocks and size.
     pub(super) journal: Option<(BlockField, u64)>,
+    /// Whether values of attributes stand in inodes.
+    pub(super) has_value_inodes: bool,
 }
 
 impl Superblock {
@@ -81,7 +84,10 @@ impl Superblock {
         if self.reserved_descriptor_blocks > 0 {
             compat |= RESIZE_INODE;
         }
-        let incompat = FILETYPE | EXTENTS | SIXTY_FOUR_BIT | FLEX_BG;
+        let mut incompat = FILETYPE | EXTENTS | SIXTY_FOUR_BIT | FLEX_BG;
+        if self.has_value_inodes {
+            incompat |= EA_INODE;
+        }
         let blocks_per_group = u32::try_from(BLOCKS_PER_GROUP).unwrap_or_default();
         for (at, value) in [
             (0x00, self.inodes),

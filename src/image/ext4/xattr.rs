@@ -1,7 +1,7 @@
-//! Extended attributes: in the inode, or in a block.
+//! Extended attributes: in the inode, in a block, or a value in an inode of its own.
 //!
 //! Source: the kernel's [extended attributes](https://docs.kernel.org/filesystems/ext4/attributes.html), and for the
-//! hashes `fs/ext4/xattr.c`. Access control lists are kept in a form of their own, which is
+//! hashes and values in inodes `fs/ext4/xattr.c`. Access control lists are kept in a form of their own, which is
 //! shorter than that of the system calls (`fs/ext4/acl.c`, `include/uapi/linux/posix_acl_xattr.h`).
 
 use std::borrow::Cow;
@@ -22,6 +22,8 @@ const END: usize = 4;
 /// Bytes for entries and values in a block, and in an inode.
 const IN_BLOCK: usize = BLOCK as usize - BLOCK_HEADER - END;
 const IN_INODE: usize = ATTRIBUTE_SPACE - INODE_HEADER - END;
+/// The kernel's `XATTR_SIZE_MAX`.
+const LONGEST_VALUE: usize = 65_536;
 /// `EXT4_XATTR_REFCOUNT_MAX`: as many inodes share a block at most.
 pub(super) const MOST_SHARERS: u32 = 1024;
 
@@ -39,6 +41,8 @@ pub(super) struct Attribute<'a> {
     length: usize,
     name: &'a [u8],
     value: Cow<'a, [u8]>,
+    /// Whether the value stands in an inode of its own.
+    is_outside: bool,
 }
 
 /// Where the attributes of a node go.
@@ -61,13 +65,19 @@ impl<'a> Attributes<'a> {
             all.push(attribute);
         }
         all.sort_unstable();
-        let size: usize = all.iter().map(Attribute::size).sum();
-        arrange(&all).ok_or_else(|| {
-            format!(
-                "its extended attributes take {size} bytes, and an inode and a block have room for {IN_INODE} and \
-                 {IN_BLOCK}"
-            )
-        })
+        loop {
+            if let Some(arranged) = arrange(&all) {
+                return Ok(arranged);
+            }
+            // The largest value, of equal ones the first, leaves.
+            let largest = (0..all.len())
+                .filter(|&place| !all[place].is_outside && !all[place].value.is_empty())
+                .max_by_key(|&place| (all[place].value.len(), std::cmp::Reverse(place)));
+            match largest {
+                Some(place) => all[place].is_outside = true,
+                None => return Err("its extended attributes are too many for one block".to_owned()),
+            }
+        }
     }
 
     /// Whether there is a block.
@@ -75,20 +85,28 @@ impl<'a> Attributes<'a> {
         !self.in_block.is_empty()
     }
 
-    /// The inode's part.
-    pub(super) fn inode_bytes(&self) -> [u8; ATTRIBUTE_SPACE] {
+    /// The values that want inodes of their own, in the order in which these are numbered.
+    pub(super) fn outside(&self) -> impl Iterator<Item = &[u8]> {
+        let all = self.in_inode.iter().chain(&self.in_block);
+        all.filter(|attribute| attribute.is_outside).map(|attribute| &*attribute.value)
+    }
+
+    /// The inode's part. The first value outside has the inode `first_outside`, the next one the next.
+    pub(super) fn inode_bytes(&self, seed: u32, first_outside: u32) -> [u8; ATTRIBUTE_SPACE] {
         let mut bytes = [0; ATTRIBUTE_SPACE];
         if !self.in_inode.is_empty() {
             bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
-            fill(&mut bytes[INODE_HEADER..], 0, &self.in_inode);
+            fill(&mut bytes[INODE_HEADER..], 0, &self.in_inode, seed, first_outside);
         }
         bytes
     }
 
     /// The block, but for the number of its sharers and its checksum, see [`seal`].
-    pub(super) fn block_bytes(&self) -> [u8; BLOCK as usize] {
+    pub(super) fn block_bytes(&self, seed: u32, first_outside: u32) -> [u8; BLOCK as usize] {
+        let before = self.in_inode.iter().filter(|attribute| attribute.is_outside).count();
+        let first_outside = first_outside + u32::try_from(before).unwrap_or_default();
         let mut bytes = [0; BLOCK as usize];
-        let hash = fill(&mut bytes, BLOCK_HEADER, &self.in_block);
+        let hash = fill(&mut bytes, BLOCK_HEADER, &self.in_block, seed, first_outside);
         bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
         bytes[8..12].copy_from_slice(&1_u32.to_le_bytes());
         bytes[12..16].copy_from_slice(&hash.to_le_bytes());
@@ -104,26 +122,38 @@ pub(super) fn seal(bytes: &mut [u8; BLOCK as usize], seed: u32, block: u64, shar
     bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
 }
 
+/// The hash of a value that stands in an inode of its own.
+pub(super) fn value_hash(seed: u32, value: &[u8]) -> u32 {
+    crc32c(seed, value)
+}
+
 impl<'a> Attribute<'a> {
     fn new(full_name: &'a [u8], value: &'a [u8]) -> Result<Self, String> {
         let value: Cow<'a, [u8]> =
             if is_acl(full_name) { Cow::Owned(acl(value)?) } else { Cow::Borrowed(value) };
+        if value.len() > LONGEST_VALUE {
+            return Err(format!("its value has {} bytes, and at most 65536 are allowed", value.len()));
+        }
         let (prefix, name) = split(full_name).ok_or("names of this kind have no place in ext4")?;
         if name.len() > 255 {
             return Err(format!("its name has {} bytes, and at most 255 are allowed", name.len()));
         }
-        Ok(Self { prefix, length: name.len(), name, value })
+        Ok(Self { prefix, length: name.len(), name, value, is_outside: false })
     }
 
     /// What it takes of an inode or block.
     fn size(&self) -> usize {
-        ENTRY + self.name.len().next_multiple_of(4) + self.value.len().next_multiple_of(4)
+        let value = if self.is_outside { 0 } else { self.value.len() };
+        ENTRY + self.name.len().next_multiple_of(4) + value.next_multiple_of(4)
     }
 
-    /// Over the name's bytes and the words of the value.
-    fn hash(&self) -> u32 {
+    /// Over the name's bytes and the words of the value, or the hash of a value elsewhere.
+    fn hash(&self, seed: u32) -> u32 {
         let of_name = self.name.iter().fold(0_u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
         let with = |hash: u32, word: u32| hash.rotate_left(16) ^ word;
+        if self.is_outside {
+            return with(of_name, value_hash(seed, &self.value));
+        }
         self.value.chunks(4).fold(of_name, |hash, chunk| {
             let mut word = [0; 4];
             word[..chunk.len()].copy_from_slice(chunk);
@@ -180,25 +210,31 @@ fn arrange<'a>(all: &[Attribute<'a>]) -> Option<Attributes<'a>> {
 
 /// Entries from `start` on, values from the end down; their offsets count from the beginning of `bytes`. Gives the
 /// hash over all.
-fn fill(bytes: &mut [u8], start: usize, attributes: &[Attribute<'_>]) -> u32 {
+fn fill(bytes: &mut [u8], start: usize, attributes: &[Attribute<'_>], seed: u32, first_outside: u32) -> u32 {
+    let mut next_outside = first_outside;
     let mut at = start;
     let mut values = bytes.len();
     let mut hash = 0_u32;
     for attribute in attributes {
         let length = u32::try_from(attribute.value.len()).unwrap_or(u32::MAX);
         let mut offset = 0;
-        if !attribute.value.is_empty() {
+        let mut inode = 0;
+        if attribute.is_outside {
+            inode = next_outside;
+            next_outside += 1;
+        } else if !attribute.value.is_empty() {
             values -= attribute.value.len().next_multiple_of(4);
             bytes[values..values + attribute.value.len()].copy_from_slice(&attribute.value);
             offset = values;
         }
-        let entry_hash = attribute.hash();
+        let entry_hash = attribute.hash(seed);
         hash = hash.rotate_left(16) ^ entry_hash;
         let entry = &mut bytes[at..at + ENTRY + attribute.name.len()];
         entry[0] = u8::try_from(attribute.name.len()).unwrap_or(u8::MAX);
         entry[1] = attribute.prefix;
         // Within a block.
         entry[2..4].copy_from_slice(&u16::try_from(offset).unwrap_or_default().to_le_bytes());
+        entry[4..8].copy_from_slice(&inode.to_le_bytes());
         entry[8..12].copy_from_slice(&length.to_le_bytes());
         entry[12..16].copy_from_slice(&entry_hash.to_le_bytes());
         entry[ENTRY..].copy_from_slice(attribute.name);
@@ -243,7 +279,7 @@ mod tests {
         let xattrs = map(&[("user.b", b"12345"), ("user.a", b""), ("security.capability", b"0123456789ab")]);
         let attributes = Attributes::new(&xattrs).expect("they fit");
         assert!(!attributes.has_block());
-        let bytes = attributes.inode_bytes();
+        let bytes = attributes.inode_bytes(0, 0);
         assert_eq!(bytes[..4], MAGIC.to_le_bytes());
         assert_eq!(bytes[4..12], [1, 1, 0, 0, 0, 0, 0, 0], "no value");
         assert_eq!(bytes[20], b'a');
@@ -253,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn as_they_grow_they_go_into_a_block() {
+    fn as_they_grow_they_go_into_a_block_then_into_inodes() {
         let long = vec![7; 3000];
         let xattrs = map(&[("user.a", &long)]);
         let attributes = Attributes::new(&xattrs).expect("they fit");
@@ -261,15 +297,18 @@ mod tests {
         let xattrs = map(&[("user.a", &long), ("user.b", &[1; 1020]), ("user.c", b"x")]);
         let attributes = Attributes::new(&xattrs).expect("they fit");
         assert_eq!((attributes.in_inode.len(), attributes.in_block.len()), (1, 2));
-        let xattrs = map(&[("user.a", &long), ("user.b", &[1; 1025])]);
-        assert!(Attributes::new(&xattrs).is_err());
+        assert_eq!(attributes.outside().count(), 0);
+        let xattrs = map(&[("user.a", &long), ("user.b", &[1; 3000]), ("user.c", &[2; 65_536])]);
+        let attributes = Attributes::new(&xattrs).expect("they fit");
+        assert_eq!(attributes.outside().map(<[u8]>::len).collect::<Vec<_>>(), [3000, 65_536]);
+        assert_eq!(attributes, Attributes::new(&xattrs).expect("they fit"));
     }
 
     #[test]
     fn what_has_no_place_is_refused() {
         let names: Vec<String> = (0..20).map(|number| format!("user.{number:0>250}")).collect();
         let many: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
-        let long = vec![0; IN_BLOCK - 16];
+        let long = vec![0; 65_537];
         let name = format!("user.{}", "x".repeat(256));
         for xattrs in [
             map(&many),
