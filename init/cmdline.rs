@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use crate::address::{self, Address};
-use crate::conf::OnExit;
+use crate::conf::{DEVICE, OnExit};
+use crate::device::Wanted;
 
 /// The longest name that a network device can have: Linux's `IFNAMSIZ` without the NUL.
 const MOST_DEVICE_NAME_BYTES: usize = 15;
@@ -16,6 +17,16 @@ pub struct CommandLine {
     /// `NAME=VALUE`.
     pub env: Vec<Vec<u8>>,
     pub on_exit: Option<OnExit>,
+    /// `root=`.
+    pub root: Option<Wanted>,
+    /// `rootfstype=`: the first of its words.
+    pub root_type: Option<Vec<u8>>,
+    /// `rootflags=`.
+    pub root_flags: Option<Vec<u8>>,
+    /// `rw`, and no `ro` behind it.
+    pub is_root_writable: bool,
+    /// `leanfs.data=`: where the data is.
+    pub data: Option<Wanted>,
     /// `leanfs.trace=1`: what the program opens is said.
     pub trace: bool,
     pub warnings: Vec<Warning>,
@@ -60,7 +71,12 @@ pub fn parse(line: &[u8]) -> CommandLine {
 }
 
 fn take(command_line: &mut CommandLine, word: Vec<u8>) {
-    let Some(ours) = word.strip_prefix(b"leanfs.") else { return };
+    let Some(ours) = word.strip_prefix(b"leanfs.") else {
+        if let Err(what) = take_kernels(command_line, &word) {
+            command_line.warnings.push(Warning { word, what });
+        }
+        return;
+    };
     let result = match ours.iter().position(|&byte| byte == b'=') {
         Some(equals) => set(command_line, &ours[..equals], &ours[equals + 1..]),
         None => Err("this key takes a value"),
@@ -68,6 +84,27 @@ fn take(command_line: &mut CommandLine, word: Vec<u8>) {
     if let Err(what) = result {
         command_line.warnings.push(Warning { word, what });
     }
+}
+
+/// The kernel's own words for its root (Linux's `Documentation/admin-guide/kernel-parameters.txt`), which count where
+/// PID 1 mounts it.
+fn take_kernels(command_line: &mut CommandLine, word: &[u8]) -> Result<(), &'static str> {
+    let value = |key: &[u8]| word.strip_prefix(key);
+    match word {
+        b"ro" => command_line.is_root_writable = false,
+        b"rw" => command_line.is_root_writable = true,
+        _ => {
+            if let Some(root) = value(b"root=") {
+                command_line.root = Some(Wanted::parse(root).ok_or(DEVICE)?);
+            } else if let Some(kinds) = value(b"rootfstype=") {
+                let first = kinds.split(|&byte| byte == b',').next().unwrap_or_default();
+                command_line.root_type = Some(first.to_vec()).filter(|kind| !kind.is_empty());
+            } else if let Some(flags) = value(b"rootflags=") {
+                command_line.root_flags = Some(flags.to_vec());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn set(command_line: &mut CommandLine, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
@@ -79,6 +116,7 @@ fn set(command_line: &mut CommandLine, key: &[u8], value: &[u8]) -> Result<(), &
         b"on-exit" => {
             command_line.on_exit = Some(OnExit::parse(value).ok_or("it takes poweroff, reboot or halt")?);
         }
+        b"data" => command_line.data = Some(Wanted::parse(value).ok_or(DEVICE)?),
         b"trace" if value == b"1" => command_line.trace = true,
         b"trace" => return Err("it takes 1"),
         _ => return Err("this key is not known"),
@@ -117,7 +155,8 @@ mod tests {
     fn our_keys_among_others() {
         let line = parse(
             b"console=ttyS0 leanfs.ip=10.0.2.15/24,gateway=10.0.2.2,dns=10.0.2.3,dns=1.1.1.1,device=eth0 quiet \
-              leanfs.on-exit=reboot leanfs.env=A=1 leanfs.env=\"B=2 3\" \"leanfs.env=C=\" leanfs.hostname=h.x leanfs.trace=1 panic=1\n",
+              leanfs.on-exit=reboot leanfs.env=A=1 leanfs.env=\"B=2 3\" \"leanfs.env=C=\" leanfs.hostname=h.x leanfs.trace=1 root=PARTUUID=AB-c \
+              rootfstype=ext4,erofs rootflags=noload rw leanfs.data=/dev/vdb panic=1\n",
         );
         assert_eq!(
             line,
@@ -132,6 +171,11 @@ mod tests {
                 hostname: Some(b"h.x".to_vec()),
                 env: Vec::from([b"A=1".to_vec(), b"B=2 3".to_vec(), b"C=".to_vec()]),
                 on_exit: Some(OnExit::Reboot),
+                root: Some(Wanted::PartitionUuid(b"ab-c".to_vec())),
+                root_type: Some(b"ext4".to_vec()),
+                root_flags: Some(b"noload".to_vec()),
+                is_root_writable: true,
+                data: Some(Wanted::Path(b"/dev/vdb".to_vec())),
                 trace: true,
                 warnings: Vec::new(),
             }
@@ -148,6 +192,8 @@ mod tests {
             ("leanfs.ip=10.0.2.15/24,device=abcdefghijklmnop", "device= takes a name of 1 to 15 bytes"),
             ("leanfs.env=A", "it takes NAME=VALUE"),
             ("leanfs.on-exit=x", "it takes poweroff, reboot or halt"),
+            ("root=8:1", DEVICE),
+            ("leanfs.data=x", DEVICE),
             ("leanfs.trace=yes", "it takes 1"),
             ("leanfs.shell=1", "this key is not known"),
             ("leanfs.ip", "this key takes a value"),

@@ -3,12 +3,21 @@
 
 use alloc::vec::Vec;
 
+use crate::device::Wanted;
+
+/// What is wrong with a word that should name a device.
+pub const DEVICE: &str = "it takes /dev/NAME, LABEL=, UUID=, PARTLABEL= or PARTUUID=";
+
 /// What the file says. No byte string in it holds a NUL byte.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Conf {
     pub hostname: Option<Vec<u8>>,
     /// In load order.
     pub modules: Vec<Vec<u8>>,
+    /// That this is only the way to the root, and where that is if the command line doesn't say it.
+    pub root: Option<Option<Wanted>>,
+    /// Where the data is, and where it is mounted.
+    pub data: Option<(Wanted, Vec<u8>)>,
     /// `NAME=VALUE`.
     pub env: Vec<Vec<u8>>,
     /// Sources and targets.
@@ -84,6 +93,15 @@ fn take(conf: &mut Conf, line: &[u8]) -> Result<(), &'static str> {
     match key {
         b"hostname" => conf.hostname = Some(one(words)?),
         b"module" => conf.modules.push(one(words)?),
+        b"root" => match <[Vec<u8>; 1]>::try_from(words) {
+            Ok([wanted]) => conf.root = Some(Some(Wanted::parse(&wanted).ok_or(DEVICE)?)),
+            Err(words) if words.is_empty() => conf.root = Some(None),
+            Err(_) => return Err("`root` takes one word or none"),
+        },
+        b"data" => match <[Vec<u8>; 2]>::try_from(words) {
+            Ok([wanted, place]) => conf.data = Some((Wanted::parse(&wanted).ok_or(DEVICE)?, place)),
+            Err(_) => return Err("`data` takes two words"),
+        },
         b"env" => {
             let entry = one(words)?;
             if !entry.contains(&b'=') || entry.starts_with(b"=") {
@@ -149,7 +167,7 @@ mod tests {
     #[test]
     fn every_key() {
         let conf = parse(
-            b"# leanfs init.conf 1\n\n hostname web.local \nmodule /lib/a.ko\nmodule /lib/b.ko\nenv A=b\\sc\\\\\n\
+            b"# leanfs init.conf 1\n\n hostname web.local \nmodule /lib/a.ko\nmodule /lib/b.ko\nroot UUID=0A\ndata LABEL=a\\sb /data\nenv A=b\\sc\\\\\n\
               copy /a\\sb /run/c/d\ndirectory /app\nhelper /bin/epmd epmd -daemon \\e\nexec /bin/beam\narg beam\n\
               arg --\narg \\e\narg a\\nb\non-exit halt\n",
         );
@@ -159,6 +177,8 @@ mod tests {
             Conf {
                 hostname: Some(b"web.local".to_vec()),
                 modules: bytes(&["/lib/a.ko", "/lib/b.ko"]),
+                root: Some(Some(Wanted::Uuid(b"0a".to_vec()))),
+                data: Some((Wanted::Label(b"a b".to_vec()), b"/data".to_vec())),
                 env: bytes(&["A=b c\\"]),
                 copies: Vec::from([(b"/a b".to_vec(), b"/run/c/d".to_vec())]),
                 directory: Some(b"/app".to_vec()),
@@ -183,6 +203,10 @@ mod tests {
             ("env A", "`env` takes NAME=VALUE"),
             ("env =A", "`env` takes NAME=VALUE"),
             ("copy a", "`copy` takes two words"),
+            ("root vda", DEVICE),
+            ("root /dev/vda ext4", "`root` takes one word or none"),
+            ("data LABEL=x", "`data` takes two words"),
+            ("data x /data", DEVICE),
             ("helper", "`helper` takes a program and its arguments"),
             ("on-exit explode", "`on-exit` takes poweroff, reboot or halt"),
             ("arg \\x", "a backslash in it is followed by none of \\, n, s and e"),
@@ -236,10 +260,12 @@ mod tests {
         ] {
             let mut run = RunSettings::default();
             run.on_exit = on_exit;
-            let conf = parse(&init_conf::render(&plan, &run, &[path("lib/m o.ko")]));
+            let conf = parse(&init_conf::render(&plan, &run, &[path("lib/m o.ko")], None));
             let expected = Conf {
                 hostname: Some(b"leanfs.local".to_vec()),
                 modules: Vec::from([b"/lib/m o.ko".to_vec()]),
+                root: None,
+                data: None,
                 env: Vec::from([b"A= b\n\\".to_vec(), b"B=".to_vec()]),
                 copies: Vec::from([(b"/a\nb".to_vec(), b"/c d".to_vec())]),
                 directory: Some(b"/".to_vec()),

@@ -52,6 +52,56 @@ pub fn read_from(file: Descriptor, most: usize) -> Result<Vec<u8>, Errno> {
     }
 }
 
+/// The names of what stands in a directory.
+pub fn names_in(directory: &CStr) -> Result<Vec<Vec<u8>>, Errno> {
+    let opened = sys::open(directory, sys::O_RDONLY, 0)?;
+    let mut names = Vec::new();
+    let mut buffer = [0; 4096];
+    let result = loop {
+        match sys::directory_entries(opened, &mut buffer) {
+            Ok(0) => break Ok(names),
+            Ok(count) => names.extend(
+                Entries(&buffer[..count])
+                    .filter(|entry| !matches!(entry.name, b"." | b".."))
+                    .map(|entry| entry.name.to_vec()),
+            ),
+            Err(error) => break Err(error),
+        }
+    };
+    sys::close(opened);
+    result
+}
+
+/// Entries of a directory as the kernel gives them: `struct linux_dirent64` (getdents(2)).
+pub struct Entries<'a>(pub &'a [u8]);
+
+/// One of them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    pub kind: u8,
+    pub name: &'a [u8],
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        /// Where `d_reclen` (16 bits), `d_type` (8 bits) and `d_name` stand.
+        const LENGTH: usize = 16;
+        const TYPE: usize = 18;
+        const NAME: usize = 19;
+        let length = u16::from_ne_bytes(*self.0.get(LENGTH..)?.first_chunk()?);
+        let (record, rest) = self.0.split_at_checked(usize::from(length))?;
+        let (&kind, name) = (record.get(TYPE)?, record.get(NAME..)?);
+        self.0 = rest;
+        Some(Entry { kind, name: before_nul(name) })
+    }
+}
+
+pub fn before_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
 /// Makes a file of these bytes, mode 0644, or replaces what it holds.
 pub fn write(path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
     let file = sys::open(path, sys::O_WRONLY | sys::O_CREAT | sys::O_TRUNC, 0o644)?;
@@ -123,6 +173,13 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_has_names() {
+        let names = names_in(c"/proc/self").expect("readable");
+        assert!(names.contains(&b"status".to_vec()) && names.contains(&b"fd".to_vec()), "{names:?}");
+        assert!(!names.iter().any(|name| name.starts_with(b".")), "{names:?}");
+    }
 
     #[test]
     fn a_copy_has_bytes_and_mode_and_its_directories() {

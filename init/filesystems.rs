@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use crate::line::say;
 use crate::names::{EBUSY, EEXIST, EROFS};
-use crate::sys::{self, Access, Errno, MS_NODEV, MS_NOEXEC, MS_NOSUID};
+use crate::sys::{self, Access, Errno, MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID};
 
 /// Character devices by name, mode, major and minor number (Linux's `Documentation/admin-guide/devices.txt`).
 const DEVICES: [(&CStr, usize, usize, usize); 8] = [
@@ -70,12 +70,20 @@ pub fn mount_the_rest() {
     }
 }
 
+/// Lets go of everything that was mounted here: the next root mounts its own.
+pub fn unmount_all() {
+    for target in [c"/run", c"/dev/shm", c"/dev/pts", c"/sys", c"/proc", c"/dev"] {
+        // What isn't mounted can stay so.
+        let _ = sys::unmount(target, MNT_DETACH);
+    }
+}
+
 fn mount(kind: &CStr, target: &CStr, flags: usize, options: &CStr) {
     let made = match sys::make_directory(target, 0o755) {
         Err(Errno(EEXIST)) => Ok(()),
         other => other,
     };
-    match made.and_then(|()| sys::mount(kind, target, flags, options)) {
+    match made.and_then(|()| sys::mount(kind, target, kind, flags, options)) {
         // The kernel was told to mount it itself.
         Ok(()) | Err(Errno(EBUSY)) => {}
         Err(error) => {

@@ -26,7 +26,7 @@ const MOST_LEFTOVERS: Milliseconds = Milliseconds(2000);
 /// How long between two looks while something is expected to end, or the program is traced.
 const POLL: Milliseconds = Milliseconds(20);
 /// What a program's copy of PID 1 exits with when the program can't be started, as in a shell.
-const NOT_STARTED: u8 = 127;
+pub const NOT_STARTED: u8 = 127;
 
 /// A program and how it is started.
 pub struct Program<'a> {
@@ -110,9 +110,9 @@ pub fn start_helper(program: &Program) {
 }
 
 /// Starts the program, reaps every child and passes signals on until it has ended. Gives back what a signal asked
-/// for, against the settings.
-pub fn run(program: &Program, mut trace: Option<&mut Trace>) -> Option<OnExit> {
-    let main = program.start(true)?;
+/// for, against the settings, and how the program ended; as a shell would, if it could not be started.
+pub fn run(program: &Program, mut trace: Option<&mut Trace>) -> (Option<OnExit>, Ended) {
+    let Some(main) = program.start(true) else { return (None, Ended::Exit(NOT_STARTED)) };
     let signals = Signals::new(&WAITED_FOR);
     let mut end = None;
     let mut left = None;
@@ -151,7 +151,7 @@ pub fn run(program: &Program, mut trace: Option<&mut Trace>) -> Option<OnExit> {
                     trace.say_new();
                 }
                 describe(say("").bytes(program.program), ended);
-                return end;
+                return (end, ended);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! System calls, as safe functions with values in and out. Manual pages: section 2 of each name.
 
+use alloc::vec::Vec;
 use core::ffi::{CStr, c_char};
 use core::ptr::null;
 
@@ -39,9 +40,15 @@ pub const IN_ISDIR: u32 = 0x4000_0000;
 /// An event of inotify(7): the queue was full, and further events are lost.
 pub const IN_Q_OVERFLOW: u32 = 0x4000;
 
+pub const MS_RDONLY: usize = 1;
 pub const MS_NOSUID: usize = 2;
 pub const MS_NODEV: usize = 4;
 pub const MS_NOEXEC: usize = 8;
+pub const MS_REMOUNT: usize = 32;
+pub const MS_NOATIME: usize = 1024;
+pub const MS_MOVE: usize = 8192;
+/// Of umount2(2): what still uses the mount keeps it until it is done.
+pub const MNT_DETACH: usize = 2;
 
 /// The type bits of a character device in a mode.
 pub const S_IFCHR: usize = 0o20_000;
@@ -192,11 +199,29 @@ pub fn change_directory(name: &CStr) -> Result<(), Errno> {
     result(unsafe { syscall(arch::CHDIR, [path(name), 0, 0, 0, 0, 0]) }).map(drop)
 }
 
-/// Mounts a file system that has no device.
-pub fn mount(kind: &CStr, target: &CStr, flags: usize, options: &CStr) -> Result<(), Errno> {
+/// Mounts a file system, or changes or moves a mount, by its flags.
+pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: usize, options: &CStr) -> Result<(), Errno> {
     // SAFETY: all four end with a NUL byte.
-    result(unsafe { syscall(arch::MOUNT, [path(kind), path(target), path(kind), flags, path(options), 0]) })
+    result(unsafe { syscall(arch::MOUNT, [path(source), path(target), path(kind), flags, path(options), 0]) })
         .map(drop)
+}
+
+/// Ends a mount.
+pub fn unmount(target: &CStr, flags: usize) -> Result<(), Errno> {
+    // SAFETY: it ends with a NUL byte.
+    result(unsafe { syscall(arch::UMOUNT2, [path(target), flags, 0, 0, 0, 0]) }).map(drop)
+}
+
+/// Removes a name that is no directory's.
+pub fn unlink(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: it ends with a NUL byte.
+    result(unsafe { syscall(arch::UNLINKAT, [AT_FDCWD, path(name), 0, 0, 0, 0]) }).map(drop)
+}
+
+/// Makes a directory the root of this process.
+pub fn change_root(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: it ends with a NUL byte.
+    result(unsafe { syscall(arch::CHROOT, [path(name), 0, 0, 0, 0, 0]) }).map(drop)
 }
 
 /// Sets the host's name.
@@ -303,6 +328,36 @@ pub unsafe fn execute(program: &CStr, arguments: &[*const c_char], env: &[*const
     match result(unsafe { syscall(arch::EXECVE, arguments) }) {
         Err(error) => error,
         Ok(_) => Errno(0),
+    }
+}
+
+/// What a program is started with: its arguments, the first of which is its own name, and its environment.
+///
+/// # Safety
+/// `start` must be where execve(2) puts the number of the arguments, followed by the addresses of the arguments, a null
+/// pointer, those of the environment, and a null pointer; the strings must stay as they are.
+pub unsafe fn arguments(start: *const usize) -> (Vec<&'static [u8]>, Vec<&'static [u8]>) {
+    /// The strings up to a null pointer, and where the next list begins.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn list(mut place: *const *const c_char) -> (Vec<&'static [u8]>, *const *const c_char) {
+        let mut strings = Vec::new();
+        loop {
+            // SAFETY: the caller vouches for the list, and that it ends with a null pointer.
+            let (string, next) = unsafe { (*place, place.add(1)) };
+            if string.is_null() {
+                return (strings, next);
+            }
+            // SAFETY: and that these are strings.
+            strings.push(unsafe { CStr::from_ptr(string) }.to_bytes());
+            place = next;
+        }
+    }
+    // SAFETY: the caller vouches for the lists; the number stands before them.
+    unsafe {
+        let (arguments, env) = list(start.add(1).cast());
+        (arguments, list(env).0)
     }
 }
 

@@ -8,7 +8,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::files;
+use crate::files::{self, Entries, Entry, before_nul};
 use crate::line;
 use crate::names::{EINTR, EOPNOTSUPP};
 use crate::sys::{self, Descriptor, Errno, IN_ISDIR, IN_OPEN, IN_Q_OVERFLOW};
@@ -200,31 +200,6 @@ const DT_UNKNOWN: u8 = 0;
 const DT_DIR: u8 = 4;
 const DT_REG: u8 = 8;
 
-/// Entries of a directory as the kernel gives them: `struct linux_dirent64` (getdents(2)).
-struct Entries<'a>(&'a [u8]);
-
-#[derive(Debug, PartialEq, Eq)]
-struct Entry<'a> {
-    kind: u8,
-    name: &'a [u8],
-}
-
-impl<'a> Iterator for Entries<'a> {
-    type Item = Entry<'a>;
-
-    fn next(&mut self) -> Option<Entry<'a>> {
-        /// Where `d_reclen` (16 bits), `d_type` (8 bits) and `d_name` stand.
-        const LENGTH: usize = 16;
-        const TYPE: usize = 18;
-        const NAME: usize = 19;
-        let length = u16::from_ne_bytes(*self.0.get(LENGTH..)?.first_chunk()?);
-        let (record, rest) = self.0.split_at_checked(usize::from(length))?;
-        let (&kind, name) = (record.get(TYPE)?, record.get(NAME..)?);
-        self.0 = rest;
-        Some(Entry { kind, name: before_nul(name) })
-    }
-}
-
 /// Events as the kernel gives them: `struct inotify_event` (inotify(7)).
 struct Events<'a>(&'a [u8]);
 
@@ -252,10 +227,6 @@ impl<'a> Iterator for Events<'a> {
             name: before_nul(name),
         })
     }
-}
-
-fn before_nul(bytes: &[u8]) -> &[u8] {
-    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 #[cfg(test)]

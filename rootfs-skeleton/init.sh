@@ -1,7 +1,9 @@
 #!/bin/busybox sh
 # PID 1 for architectures that leanfs's own (init/) wasn't built for: it does the same with the same
 # /etc/leanfs/init.conf and the same kernel command line, whose format is described in src/layer/init_conf.rs.
-# It needs /bin/busybox and none of its links. What differs: argv[0] is always the program's path.
+# It needs /bin/busybox and none of its links. What differs: argv[0] is always the program's path; it is never the way to
+# a root file system nor the first program of a container; it knows of data by the name of a device, its label or its
+# UUID, and takes no words from SMBIOS.
 # Nothing here may end this shell, because the kernel panics then: no `set -e`, and no special built-in that can
 # fail.
 
@@ -90,6 +92,35 @@ read_line() {
 	esac
 }
 
+# mount_data DEVICE PATH: waits for it, at most 30 s. Without it nothing may start: what it wrote would be lost.
+mount_data() {
+	tries=0
+	[ -d "$2" ] || $bb mkdir -p "$2"
+	until $bb mount -t ext4 -o nosuid,nodev,noatime "$1" "$2" 2>/dev/null; do
+		tries=$((tries + 1))
+		if [ $tries -gt 300 ]; then
+			say "the data ($1) can't be mounted at $2: is its disk given to the machine?"
+			end=${option_on_exit:-poweroff}
+			switch_off
+		fi
+		$bb sleep 0.1
+	done
+	data=$2
+}
+
+switch_off() {
+	$bb sync
+	case $end in
+	reboot) $bb reboot -f ;;
+	halt) $bb halt -f ;;
+	*) $bb poweroff -f ;;
+	esac
+	# The kernel couldn't, and PID 1 must not end.
+	while :; do
+		$bb sleep 60
+	done
+}
+
 ignored() {
 	say "line $number of $conf is ignored: $1"
 }
@@ -100,6 +131,7 @@ option() {
 	leanfs.ip=*) ip=${1#*=} ;;
 	leanfs.hostname=*) option_hostname=${1#*=} ;;
 	leanfs.env=?*=*) option_env=$option_env${1#*=}$newline ;;
+	leanfs.data=?*) option_data=${1#*=} ;;
 	leanfs.on-exit=poweroff | leanfs.on-exit=reboot | leanfs.on-exit=halt) option_on_exit=${1#*=} ;;
 	leanfs.*) say "the kernel's command line: this word is not understood: $1" ;;
 	esac
@@ -243,7 +275,9 @@ echo 0 >/proc/sys/kernel/ctrl-alt-del
 ip=
 option_hostname=
 option_env=
+option_data=
 option_on_exit=
+data=
 command_line=
 [ -r /proc/cmdline ] && IFS= read -r command_line </proc/cmdline
 command_line="$command_line "
@@ -300,6 +334,8 @@ number=0
 			esac
 		fi
 		;;
+	data,2) mount_data "${option_data:-$first}" "$second" ;;
+	data,*) ignored '`data` takes two words' ;;
 	env,1)
 		case $first in
 		?*=*) set -- "$@" "$first" ;;
@@ -408,13 +444,5 @@ while [ $tries -lt 20 ] && others_run; do
 	tries=$((tries + 1))
 done
 kill -KILL -1 2>/dev/null
-$bb sync
-case $end in
-reboot) $bb reboot -f ;;
-halt) $bb halt -f ;;
-*) $bb poweroff -f ;;
-esac
-# The kernel couldn't, and PID 1 must not end.
-while :; do
-	$bb sleep 60
-done
+[ -z "$data" ] || $bb umount "$data" 2>/dev/null || $bb mount -o remount,ro "$data"
+switch_off

@@ -12,6 +12,7 @@
 
 mod compressed;
 mod pax;
+pub(crate) mod ustar;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -19,6 +20,7 @@ use std::io::{self, Read};
 use ring::digest;
 
 pub use compressed::{CompressionFormat, decompress, open};
+pub(crate) use compressed::{XZ_MEMORY, ZSTD_WINDOW_LOG};
 
 use crate::tree::{
     Metadata, Node, NodeKind, Origin, Spool, SpoolRange, SpoolWriter, Tree, TreePath, TreePathError,

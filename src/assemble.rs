@@ -1,6 +1,7 @@
 //! The pipeline, from a [`Recipe`] to images, kernel and manifest. The only place that knows every stage.
 
 mod error;
+mod images;
 mod kernel;
 mod manifest;
 mod otp;
@@ -9,7 +10,6 @@ mod tree;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,20 +21,20 @@ use self::tree::{Draft, Inputs};
 use self::world::World;
 use crate::elf::Libc;
 use crate::fetch::{FetchSettings, Fetcher, load_keys};
-use crate::image::compress::Compressor;
-use crate::image::output::{OutputDirectory, Written};
-use crate::image::{ImageError, cpio};
+use crate::image::ImageError;
+use crate::image::output::OutputDirectory;
 use crate::layer::libraries::{self, Closure, MissingLibrary};
 use crate::layer::overlay;
 use crate::layer::release::{self, Release};
 use crate::layer::script::PackageScript;
+use crate::layer::start::StartPlan;
 use crate::layer::sysroot;
 use crate::prune::{self, Reason, Removal, RewriteInput};
-use crate::recipe::{ImageFormat, ImageSpec, Recipe};
+use crate::recipe::Recipe;
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
 use crate::report::trace::Trace;
 use crate::report::{Event, Reporter, Stage, limit};
-use crate::tree::{Content, Tree, TreePath, ValidTree};
+use crate::tree::{Tree, TreePath, ValidTree};
 
 /// The name of the manifest in the output directory.
 pub const MANIFEST: &str = Manifest::FILE_NAME;
@@ -67,26 +67,13 @@ pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, As
     let is_new = there.is_none();
     let assembly = Assembly::new(recipe, reporter)?;
     let image = assembly.run()?;
-    let mut output = match there {
+    let output = match there {
         Some(output) => output,
         None => OutputDirectory::open(&recipe.output)?,
     };
 
     reporter.report(Event::Stage { stage: Stage::Image });
-    let mut outputs = Vec::new();
-    for spec in &recipe.images {
-        for loss in losses(&image.tree, spec) {
-            assembly.notes.warn(loss);
-        }
-        let written = write_image(&mut output, &image, spec, recipe.jobs)?;
-        reporter.report(Event::ImageWritten { name: written.name.clone(), size: written.size });
-        outputs.push((format_name(spec.format), written));
-    }
-    if let Some(kernel) = &image.kernel {
-        let written = output.file(KERNEL, |file| copy(&kernel.image, file))?;
-        reporter.report(Event::ImageWritten { name: written.name.clone(), size: written.size });
-        outputs.push(("kernel", written));
-    }
+    let outputs = images::write(&assembly, &image, &output)?;
     let manifest = manifest::make(recipe, &image, &outputs, assembly.notes.all())?;
     if let Err(error) = limit::check(&manifest, recipe.limits, Manifest::read(&recipe.output).ok().as_ref()) {
         // Takes what was written with it.
@@ -117,6 +104,8 @@ struct Assembly<'a> {
 struct Image {
     tree: ValidTree,
     release: Release,
+    /// How the release is started.
+    start: StartPlan,
     otp_source: &'static str,
     kernel: Option<ImageKernel>,
     packages: Vec<UsedPackage>,
@@ -195,7 +184,7 @@ impl<'a> Assembly<'a> {
             if let Some(reason) = &world.shell {
                 self.notes.note(format!("a shell (busybox) is in the image: {reason}"));
             }
-            let Draft { mut tree, pruned, scripts, closure, boot, boot_path, otp_root, .. } = draft;
+            let Draft { mut tree, start, pruned, scripts, closure, boot, boot_path, otp_root } = draft;
             let libraries = self.libraries_from_sysroot(&mut tree, closure)?;
             let rewritten = prune::rewrite(
                 &mut tree,
@@ -226,6 +215,7 @@ impl<'a> Assembly<'a> {
             return Ok(Image {
                 tree: tree.validate()?,
                 release,
+                start,
                 otp_source: otp.name(),
                 kernel,
                 packages: selection.packages,
@@ -275,48 +265,6 @@ impl<'a> Assembly<'a> {
         closure.check()?;
         Ok(closure)
     }
-}
-
-fn format_name(format: ImageFormat) -> &'static str {
-    match format {
-        ImageFormat::Initramfs => "initramfs",
-    }
-}
-
-fn losses(tree: &ValidTree, spec: &ImageSpec) -> Vec<String> {
-    match spec.format {
-        ImageFormat::Initramfs => cpio::losses(tree),
-    }
-}
-
-fn write_image(
-    output: &mut OutputDirectory,
-    image: &Image,
-    spec: &ImageSpec,
-    jobs: usize,
-) -> Result<Written, AssembleError> {
-    let features = image.kernel.as_ref().map(|kernel| kernel.decompressor).unwrap_or_default();
-    if let Some(kernel) = &image.kernel {
-        kernel.check_compression(spec.compression)?;
-    }
-    let name = match spec.format {
-        ImageFormat::Initramfs => format!("initramfs.cpio{}", spec.compression.suffix()),
-    };
-    let written = output.file(&name, |file| {
-        let mut compressor = Compressor::new(file, spec.compression, features, jobs)?;
-        match spec.format {
-            ImageFormat::Initramfs => cpio::write(&image.tree, &mut compressor)?,
-        }
-        compressor.finish().map_err(ImageError::Write)?;
-        Ok(())
-    })?;
-    Ok(written)
-}
-
-fn copy(content: &Content, file: &mut dyn Write) -> Result<(), ImageError> {
-    let mut reader = content.reader().map_err(ImageError::Write)?;
-    std::io::copy(&mut reader, file).map_err(ImageError::Write)?;
-    Ok(())
 }
 
 /// What the user is told beside the result: each thing once, as an event and in the manifest.

@@ -4,9 +4,15 @@
 
 pub mod compress;
 pub mod cpio;
+pub mod disk;
 pub mod erofs;
+pub mod ext4;
+mod hashing;
+pub mod oci;
 pub mod output;
 pub mod share;
+pub mod squashfs;
+pub mod tar;
 pub mod target;
 
 use std::io;
@@ -54,6 +60,15 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// Something that an image is made of, and that is no file of the tree, can't be read.
+    #[error("{what} can't be read")]
+    Input {
+        /// What it is.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A compressor refuses its settings.
     #[error("{compressor} can't be set up: {reason}")]
     Compressor {
@@ -87,7 +102,7 @@ impl ImageError {
                 "the disk that holds {} is full; nothing that was there before has been changed",
                 path.display()
             )),
-            Self::Content { .. } => {
+            Self::Content { .. } | Self::Input { .. } => {
                 Some("was the file changed while leanfs was running? run it again".to_owned())
             }
             Self::Busy(_) => Some("wait for it, or choose another directory with -o".to_owned()),

@@ -2,17 +2,19 @@
 //! kernel file is.
 //!
 //! [`ModuleIndex`] and [`KernelFormat`] are pure: text or bytes in, values out. [`from_package`] and
-//! [`from_file`] read through the handles that they are given and write nothing.
+//! [`from_file`] read through the handles that they are given and write nothing; [`unpack()`] writes to where it is told.
 
 mod format;
 mod modules;
 mod package;
+mod unpack;
 
 use std::io;
 
 pub use format::KernelFormat;
 pub use modules::{ModuleIndex, module_name, select_modules};
-pub use package::{DEFAULT_MODULES, from_package, is_wanted};
+pub use package::{DEFAULT_MODULES, from_package, is_wanted, root_modules};
+pub use unpack::unpack;
 
 use crate::arch::Arch;
 use crate::tree::{Content, TreePath};
@@ -136,6 +138,17 @@ pub enum KernelError {
         /// The image's architecture.
         arch: Arch,
     },
+    /// There is no kernel in a kernel's file that could be taken out of it.
+    #[error("no uncompressed kernel can be taken out of {name}: {reason}")]
+    NotUnpackable {
+        /// The file.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The kernel can't be written (the writer knows where to).
+    #[error("the uncompressed kernel can't be written")]
+    Write(#[source] io::Error),
     /// A file can't be read, or not be decompressed.
     #[error("{name} can't be read")]
     Read {
@@ -165,6 +178,9 @@ impl KernelError {
                 "give the file that boot loaders take: bzImage or vmlinuz for x86_64, Image or vmlinuz.efi for \
                  aarch64 and riscv64"
                     .to_owned()
+            }
+            Self::NotUnpackable { .. } => {
+                "give a kernel that is not compressed: `vmlinux` for x86_64, `Image` for aarch64".to_owned()
             }
             Self::WrongArch { arch, .. } => {
                 format!("give a kernel for {arch}, or the kernel's architecture with `--arch`")

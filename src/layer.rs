@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod boot;
+pub mod directory;
 pub mod init_conf;
 pub mod libraries;
 pub mod merge;

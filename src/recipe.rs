@@ -1,6 +1,7 @@
 //! What to assemble: [`Recipe`], made by hand, or from `leanfs.toml` and flags.
 
 pub mod file;
+mod image;
 mod prune;
 mod settings;
 mod words;
@@ -8,8 +9,9 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use image::{DataSettings, ImageFormat, ImageSpec, Port, Uuid};
 pub use prune::{Pattern, PruneLevel, PruneSettings};
-pub use settings::{Settings, SettingsError};
+pub use settings::{AllImages, Settings, SettingsError};
 pub use words::{UnknownChoice, parse_sha256, parse_size};
 
 use crate::arch::Arch;
@@ -48,6 +50,8 @@ pub struct Recipe {
     pub kernel: KernelSource,
     /// What to write.
     pub images: Vec<ImageSpec>,
+    /// A file system for what the application writes, beside the images and on the disks.
+    pub data: Option<DataSettings>,
     /// How the release is started.
     pub run: RunSettings,
     /// How large the outputs may be.
@@ -92,6 +96,7 @@ impl Recipe {
             shell: false,
             kernel: KernelSource::Package("linux-virt".to_owned()),
             images: vec![ImageSpec::default()],
+            data: None,
             run: RunSettings::default(),
             limits: Limits::default(),
             output: output.into(),
@@ -187,29 +192,6 @@ pub enum KernelSource {
     None,
 }
 
-/// One output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageSpec {
-    /// The format.
-    pub format: ImageFormat,
-    /// How it is compressed.
-    pub compression: Compression,
-}
-
-impl Default for ImageSpec {
-    fn default() -> Self {
-        Self { format: ImageFormat::Initramfs, compression: Compression::Xz { level: None } }
-    }
-}
-
-/// The image formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ImageFormat {
-    /// A cpio archive that the kernel unpacks into its root file system.
-    Initramfs,
-}
-
 /// Compressors and their levels; without a level, the best ratio that is worth its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -230,7 +212,7 @@ pub enum Compression {
         /// Compression level.
         level: Option<u32>,
     },
-    /// The legacy frame format, the only one that the kernel reads.
+    /// In an initramfs the legacy frame format, the only one that the kernel reads.
     Lz4,
 }
 

@@ -16,6 +16,7 @@
 
 mod console;
 mod error;
+pub mod firecracker;
 mod guest;
 mod http;
 mod kvm;
@@ -48,20 +49,23 @@ use crate::report::{Event, Reporter};
 struct Prepared {
     files: output::BootFiles,
     machine: Machine,
+    /// For what only firmware can start.
+    firmware: Option<PathBuf>,
     qemu: PathBuf,
     accelerator: UsedAccelerator,
 }
 
 fn prepare(settings: &GuestSettings, reporter: &dyn Reporter) -> Result<Prepared, VmError> {
-    let files = output::BootFiles::read(&settings.directory)?;
+    let files = output::BootFiles::read(&settings.directory, settings.format)?;
     let machine = qemu::machine(settings.machine, files.arch)?;
+    let firmware = qemu::firmware(settings, &files, machine)?;
     let qemu = qemu::find(settings, files.arch)?;
     let choice = kvm::choose(settings.accelerator, files.arch, &qemu, settings.cache.as_deref())?;
     if let Some(reason) = choice.reason {
         let text = format!("the guest runs without KVM (in TCG, slower): {reason}");
         reporter.report(Event::Note { text });
     }
-    Ok(Prepared { files, machine, qemu, accelerator: choice.accelerator })
+    Ok(Prepared { files, machine, firmware, qemu, accelerator: choice.accelerator })
 }
 
 /// A command that starts the image in `directory` as [`launch`] would without KVM: the emulator's name and its
@@ -71,10 +75,11 @@ fn prepare(settings: &GuestSettings, reporter: &dyn Reporter) -> Result<Prepared
 /// [`VmError`], when the output directory is not as it must be.
 pub fn command_line(directory: &Path) -> Result<Vec<OsString>, VmError> {
     let settings = GuestSettings::new(directory);
-    let files = output::BootFiles::read(directory)?;
+    let files = output::BootFiles::read(directory, None)?;
     let machine = qemu::machine(settings.machine, files.arch)?;
+    let firmware = qemu::firmware(&settings, &files, machine)?;
     let qemu = PathBuf::from(format!("qemu-system-{}", files.arch));
-    let prepared = Prepared { files, machine, qemu, accelerator: UsedAccelerator::Tcg };
+    let prepared = Prepared { files, machine, firmware, qemu, accelerator: UsedAccelerator::Tcg };
     let mut line = vec![prepared.qemu.clone().into_os_string()];
     line.extend(prepared.command(&settings, &[], true).arguments());
     Ok(line)
@@ -90,6 +95,8 @@ impl Prepared {
         qemu::GuestCommand {
             files: &self.files,
             machine: self.machine,
+            firmware: self.firmware.as_deref(),
+            snapshot: settings.snapshot,
             memory_mib: settings.memory_mib,
             cpus: qemu::cpus(settings.cpus, self.accelerator),
             accelerator: self.accelerator,

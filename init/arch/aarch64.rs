@@ -11,6 +11,7 @@ core::arch::global_asm!(
     "_start:",
     "mov x29, xzr",
     "mov x30, xzr",
+    "mov x0, sp",
     "mov x9, sp",
     "and sp, x9, #-16",
     "b {main}",

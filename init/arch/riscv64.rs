@@ -13,6 +13,7 @@ core::arch::global_asm!(
     ".option norelax",
     "la gp, __global_pointer$",
     ".option pop",
+    "mv a0, sp",
     "andi sp, sp, -16",
     "tail {main}",
     main = sym crate::pid1

@@ -5,6 +5,7 @@ core::arch::global_asm!(
     ".globl _start",
     "_start:",
     "xor ebp, ebp",
+    "mov rdi, rsp",
     "and rsp, -16",
     "call {main}",
     "ud2",
@@ -49,8 +50,10 @@ pub const CHDIR: usize = 80;
 pub const FCHMOD: usize = 91;
 pub const SETSID: usize = 112;
 pub const RT_SIGTIMEDWAIT: usize = 128;
+pub const CHROOT: usize = 161;
 pub const SYNC: usize = 162;
 pub const MOUNT: usize = 165;
+pub const UMOUNT2: usize = 166;
 pub const REBOOT: usize = 169;
 pub const SETHOSTNAME: usize = 170;
 pub const INIT_MODULE: usize = 175;
@@ -60,6 +63,7 @@ pub const INOTIFY_ADD_WATCH: usize = 254;
 pub const OPENAT: usize = 257;
 pub const MKDIRAT: usize = 258;
 pub const MKNODAT: usize = 259;
+pub const UNLINKAT: usize = 263;
 pub const SYMLINKAT: usize = 266;
 pub const FACCESSAT: usize = 269;
 pub const DUP3: usize = 292;

@@ -17,9 +17,9 @@ pub enum CompressionFormat {
 }
 
 /// Memory that an xz stream may ask for: its largest preset (`-9`) takes 65 MiB.
-const XZ_MEMORY: u64 = 256 << 20;
+pub(crate) const XZ_MEMORY: u64 = 256 << 20;
 /// The largest window that zstd streams may ask for, as a power of two: that of `--ultra -22`.
-const ZSTD_WINDOW_LOG: u32 = 27;
+pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
 
 impl CompressionFormat {
     /// Looks at the first bytes of a stream (six are enough).

@@ -39,6 +39,26 @@ pub enum AssembleError {
         /// Where.
         repositories: String,
     },
+    /// A machine without a kernel.
+    #[error("{format} needs a kernel, and there is none")]
+    NoKernel {
+        /// The format.
+        format: crate::recipe::ImageFormat,
+    },
+    /// No program that would start kernel and initramfs.
+    #[error("there is no UEFI stub to make a disk with")]
+    NoEfiStub {
+        /// Which file can't be read, and why.
+        source: std::io::Error,
+    },
+    /// A root file system for an architecture that there is no PID 1 for that could mount it.
+    #[error(
+        "a root file system for {arch} can't be started: this leanfs was built without its own PID 1 for it"
+    )]
+    NoPid1 {
+        /// The image's architecture.
+        arch: crate::arch::Arch,
+    },
     /// Something of the image can't be pruned.
     #[error("the image can't be pruned")]
     Prune(#[from] PruneError),
@@ -176,6 +196,17 @@ impl AssembleError {
             Self::KernelLacks { .. } => {
                 Some("choose another compressor with --compress, or another kernel".to_owned())
             }
+            Self::NoKernel { .. } => Some("choose one with --kernel".to_owned()),
+            Self::NoEfiStub { .. } => Some(
+                "install systemd's (the package is systemd-boot-efi on Debian and Ubuntu, systemd-efistub on Alpine), or \
+                 name its file with --efi-stub"
+                    .to_owned(),
+            ),
+            Self::NoPid1 { .. } => Some(
+                "use an initramfs, which a script starts then, or a leanfs that was built where Rust's `core` for this \
+                 architecture is installed (rustup target add)"
+                    .to_owned(),
+            ),
             Self::Trace { .. } => Some("`leanfs verify --trace FILE` writes one".to_owned()),
             Self::Adapt(_) => Some("let the release bring its own Erlang/OTP (`include_erts: true`)".to_owned()),
             Self::ReadRelease(_)

@@ -1,11 +1,13 @@
 //! The kernel beside the image, and its modules inside.
 
+use std::collections::BTreeSet;
+
 use super::packages::Packages;
 use super::{AssembleError, Assembly};
 use crate::arch::Arch;
 use crate::image::compress::DecompressorFeatures;
 use crate::kernel;
-use crate::recipe::{Compression, KernelSource};
+use crate::recipe::{Compression, ImageFormat, ImageSpec, KernelSource};
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
 
 /// A kernel's configuration has about 150 kB.
@@ -21,6 +23,8 @@ pub(super) struct ImageKernel {
     pub(super) decompressor: DecompressorFeatures,
     /// Its modules, in load order.
     modules: Vec<(TreePath, Content)>,
+    /// The modules that mount a root file system, in load order; empty where they are built in.
+    pub(super) root_modules: Vec<(TreePath, Content)>,
     /// Its configuration, where that is known.
     config: Option<String>,
 }
@@ -36,14 +40,40 @@ impl ImageKernel {
         self.modules.iter().map(|(path, _)| path.clone()).collect()
     }
 
-    /// Whether it can unpack an image that is compressed so, as far as its configuration is known.
+    /// Whether it can unpack an initramfs that is compressed so, as far as its configuration is known.
     pub(super) fn check_compression(&self, compression: Compression) -> Result<(), AssembleError> {
-        match (&self.config, compression.kernel_option()) {
+        self.check_option(compression.kernel_option())
+    }
+
+    /// Whether it can read such a root file system, as far as its configuration is known.
+    pub(super) fn check_root(
+        &self,
+        format: ImageFormat,
+        compression: Compression,
+    ) -> Result<(), AssembleError> {
+        self.check_option(root_option(format, compression))
+    }
+
+    fn check_option(&self, option: Option<&'static str>) -> Result<(), AssembleError> {
+        match (&self.config, option) {
             (Some(config), Some(option)) if !has_option(config, option) => {
                 Err(AssembleError::KernelLacks { option })
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The option that a kernel needs to read such a root file system, if it needs more than the file system itself.
+fn root_option(format: ImageFormat, compression: Compression) -> Option<&'static str> {
+    match (format, compression) {
+        (ImageFormat::Squashfs, Compression::Xz { .. }) => Some("CONFIG_SQUASHFS_XZ"),
+        (ImageFormat::Squashfs, Compression::Zstd { .. }) => Some("CONFIG_SQUASHFS_ZSTD"),
+        (ImageFormat::Squashfs, Compression::Lz4) => Some("CONFIG_SQUASHFS_LZ4"),
+        (ImageFormat::Squashfs, Compression::Gzip { .. } | Compression::None) => Some("CONFIG_SQUASHFS_ZLIB"),
+        (ImageFormat::Erofs, Compression::Lz4) => Some("CONFIG_EROFS_FS_ZIP"),
+        (ImageFormat::Erofs, Compression::Zstd { .. }) => Some("CONFIG_EROFS_FS_ZIP_ZSTD"),
+        _ => None,
     }
 }
 
@@ -66,6 +96,7 @@ pub(super) fn select(
                 name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 decompressor: DecompressorFeatures::default(),
                 modules: kernel.modules,
+                root_modules: Vec::new(),
                 config: None,
             }))
         }
@@ -78,7 +109,12 @@ pub(super) fn select(
             };
             let is_config = |path: &TreePath| path.as_bytes().starts_with(b"boot/config-");
             let apk = packages.fetch_one(index, entry, &|path| kernel::is_wanted(path) || is_config(path))?;
-            let kernel = kernel::from_package(apk.tree(), arch, &[])?;
+            let recipe = assembly.recipe;
+            let data: &[&str] = if recipe.data.is_some() { &["virtio_blk", "ext4"] } else { &[] };
+            let kernel = kernel::from_package(apk.tree(), arch, data)?;
+            let roots = root_kinds(&recipe.images);
+            let root_modules =
+                if roots.is_empty() { Vec::new() } else { kernel::root_modules(apk.tree(), arch, &roots)? };
             let config = apk
                 .tree()
                 .iter()
@@ -92,10 +128,18 @@ pub(super) fn select(
                 name: entry.full_name(),
                 decompressor,
                 modules: kernel.modules,
+                root_modules,
                 config,
             }))
         }
     }
+}
+
+/// The file systems that are somebody's root, each once.
+fn root_kinds(images: &[ImageSpec]) -> Vec<&'static str> {
+    let roots: BTreeSet<ImageFormat> =
+        images.iter().map(ImageSpec::root_format).filter(|format| format.is_file_system()).collect();
+    roots.into_iter().map(ImageFormat::name).collect()
 }
 
 fn has_option(config: &str, option: &str) -> bool {

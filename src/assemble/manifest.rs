@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::images::Made;
 use super::{Image, MANIFEST};
 use crate::arch::Arch;
 use crate::image::ImageError;
-use crate::image::output::Written;
 use crate::image::share;
-use crate::recipe::{ImageFormat, Recipe};
+use crate::recipe::Recipe;
 use crate::report::manifest::{
     FileInfo, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
 };
@@ -17,7 +17,7 @@ use crate::tree::{LayerKind, Node, NodeKind, TreePath};
 pub(super) fn make(
     recipe: &Recipe,
     image: &Image,
-    outputs: &[(&'static str, Written)],
+    outputs: &[Made],
     notes: Vec<String>,
 ) -> Result<Manifest, ImageError> {
     let release = &image.release;
@@ -66,11 +66,12 @@ pub(super) fn make(
         notes,
         outputs: outputs
             .iter()
-            .map(|(kind, written)| Output {
+            .map(|Made { kind, written, root_size, .. }| Output {
                 name: written.name.clone(),
                 kind: (*kind).to_owned(),
                 size: written.size,
-                sha256: hex::encode(written.sha256),
+                sha256: written.sha256.map(hex::encode),
+                root_size: *root_size,
             })
             .collect(),
         files: image
@@ -110,20 +111,15 @@ pub(super) fn make(
     })
 }
 
-/// What each node takes of the first image, in the tree's order; nothing if none was written.
-fn shares(
-    recipe: &Recipe,
-    image: &Image,
-    outputs: &[(&'static str, Written)],
-) -> Result<Vec<u64>, ImageError> {
-    // Images are written in the recipe's order, before everything else.
-    match (recipe.images.first(), outputs.first()) {
-        (Some(spec), Some((_, written))) => match spec.format {
-            ImageFormat::Initramfs => {
-                share::of_initramfs(&image.tree, spec.compression, written.size, recipe.jobs)
-            }
-        },
-        _ => Ok(vec![0; image.tree.iter().count()]),
+/// What each node takes of the first image ([`Manifest::files`]), in the tree's order; nothing if none was written.
+fn shares(recipe: &Recipe, image: &Image, outputs: &[Made]) -> Result<Vec<u64>, ImageError> {
+    // Images come before everything else.
+    match outputs.iter().find_map(|made| Some((made, made.tree_in?))) {
+        Some((made, (format, compression))) => {
+            let size = made.root_size.unwrap_or(made.written.size);
+            share::of_image(&image.tree, format, compression, size, recipe.jobs)
+        }
+        None => Ok(vec![0; image.tree.iter().count()]),
     }
 }
 
@@ -176,7 +172,7 @@ fn leads_to(image: &Image, path: &TreePath, node: &Node) -> Option<String> {
 
 /// What the kernel is told: where the console is, that only what matters is printed there, and that a panic
 /// ends the machine instead of leaving it hanging.
-fn command_line(arch: Arch) -> String {
+pub(super) fn command_line(arch: Arch) -> String {
     let console = match arch {
         Arch::X86_64 | Arch::Riscv64 => "ttyS0",
         Arch::Aarch64 => "ttyAMA0",

@@ -16,7 +16,7 @@ use crate::layer::script::{self, PackageScript, ScriptReport};
 use crate::layer::start::{self, StartPlan};
 use crate::layer::{boot, init_conf, overlay, skeleton};
 use crate::prune::{self, PruneInput, Pruned};
-use crate::recipe::PruneLevel;
+use crate::recipe::{DataSettings, PruneLevel};
 use crate::report::{Event, Stage};
 use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath};
 
@@ -78,8 +78,11 @@ impl Assembly<'_> {
 
         let modules = kernel.map(|kernel| kernel.lay(&mut tree, epoch)).unwrap_or_default();
         skeleton::lay(&mut tree, epoch);
+        if let Some(data) = &recipe.data {
+            lay_data(&mut tree, data, epoch)?;
+        }
         let scripts = script::apply(&mut tree, &scripts_of(&selection.packages));
-        lay_pid1(&mut tree, self, &init_conf::render(&start, &recipe.run, &modules))?;
+        lay_pid1(&mut tree, self, &init_conf::render(&start, &recipe.run, &modules, recipe.data.as_ref()))?;
 
         self.reporter.report(Event::Stage { stage: Stage::Prune });
         let applications: BTreeSet<String> =
@@ -251,6 +254,17 @@ fn lay_start(tree: &mut Tree, start: &StartPlan, mtime: i64) {
         node.metadata.mtime = mtime;
         tree.insert_with_parents(path.clone(), node);
     }
+}
+
+/// The directory that the data is mounted on.
+fn lay_data(tree: &mut Tree, data: &DataSettings, mtime: i64) -> Result<(), AssembleError> {
+    let path =
+        TreePath::parse(data.mount.as_bytes()).map_err(|error| AssembleError::Bug(error.to_string()))?;
+    let directory = Node::directory(Metadata { mtime, ..Metadata::DIRECTORY }, Origin::skeleton());
+    if tree.resolve(&path).is_none() {
+        tree.insert_with_parents(path, directory);
+    }
+    Ok(())
 }
 
 /// PID 1 and its configuration. The overlay may replace both, nothing else.

@@ -1,9 +1,11 @@
 //! `leanfs assemble`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
+use leanfs::recipe::ImageFormat;
 use leanfs::report::manifest::Manifest;
 use leanfs::report::{Event, Reporter, Stage};
 
@@ -73,7 +75,7 @@ impl AssembleArgs {
 
     fn tell(&self, terminal: &Terminal, manifest: &Manifest) -> Result<(), Failure> {
         let directory = self.images.output.display().to_string();
-        let start = start_commands(&self.images.output);
+        let start = start_commands(&self.images.output, manifest);
         terminal.object(&serde_json::json!({
             "event": "result",
             "exit_code": 0,
@@ -132,15 +134,30 @@ fn build(project: &Path, reporter: &dyn Reporter) -> Result<(), Failure> {
     }
 }
 
-/// What starts the image: leanfs, or QEMU by hand. Without a kernel there is nothing that could.
-fn start_commands(directory: &Path) -> Vec<String> {
-    let Ok(qemu) = leanfs::vm::command_line(directory) else { return Vec::new() };
-    let launch = ["leanfs".into(), "launch".into(), directory.as_os_str().to_owned()];
-    [&launch[..], &qemu]
-        .map(|words| {
-            words.iter().map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
-        })
-        .into()
+/// What starts the outputs: leanfs, or QEMU by hand, if there is a kernel; Firecracker; Docker.
+fn start_commands(directory: &Path, manifest: &Manifest) -> Vec<String> {
+    let joined = |words: &[OsString]| -> String {
+        words.iter().map(|word| shell_word(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    };
+    let mut commands = Vec::new();
+    if let Ok(qemu) = leanfs::vm::command_line(directory) {
+        let launch = ["leanfs".into(), "launch".into(), directory.as_os_str().to_owned()];
+        commands.extend([joined(&launch), joined(&qemu)]);
+    }
+    for output in &manifest.outputs {
+        let place = shell_word(&directory.display().to_string());
+        match output.format() {
+            Some(ImageFormat::Firecracker) => {
+                commands.push(format!("cd {place} && firecracker --no-api --config-file {}", output.name))
+            }
+            Some(ImageFormat::OciArchive) => {
+                let archive = directory.join(&output.name).into_os_string();
+                commands.push(joined(&["docker".into(), "load".into(), "--input".into(), archive]));
+            }
+            _ => {}
+        }
+    }
+    commands
 }
 
 /// A word as a POSIX shell takes it.

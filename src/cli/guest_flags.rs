@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
+use leanfs::recipe::ImageFormat;
 use leanfs::vm::{Accelerator, GuestSettings, Machine, VmError};
 
 use super::environment::Environment;
@@ -13,6 +14,13 @@ use super::failure::{Exit, Failure};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub(super) struct GuestFlags {
+    /// Which of the outputs to start: initramfs, ext4, squashfs, erofs, disk or qcow2 [default: the first of these that
+    /// is there]
+    #[arg(long, value_name = "NAME")]
+    format: Option<ImageFormat>,
+    /// UEFI firmware for disks [default: what is installed of OVMF]
+    #[arg(long, value_name = "FILE")]
+    firmware: Option<PathBuf>,
     /// Memory in MiB
     #[arg(long, value_name = "MiB", default_value = "256")]
     memory: NonZeroU32,
@@ -32,6 +40,8 @@ pub(super) struct GuestFlags {
 
 impl GuestFlags {
     pub(super) fn apply(&self, guest: &mut GuestSettings, environment: &Environment) {
+        guest.format = self.format;
+        guest.firmware = self.firmware.clone();
         guest.memory_mib = self.memory;
         guest.cpus = self.cpus;
         guest.machine = self.machine;

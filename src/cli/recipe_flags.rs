@@ -9,7 +9,7 @@ use leanfs::arch::Arch;
 use leanfs::fetch::{FetchSettings, load_keys};
 use leanfs::recipe::{
     Compression, ImageFormat, KernelSource, OtpSource, Pattern, Profile, PruneLevel, Recipe, Repository,
-    Settings, SettingsError, file, parse_sha256,
+    Settings, SettingsError, file, parse_sha256, parse_size,
 };
 
 use super::environment::Environment;
@@ -108,15 +108,94 @@ pub(super) struct ContentFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct ImageFlags {
+    #[command(flatten)]
+    formats: FormatFlags,
+    /// xz[:0-9], zstd[:1-22], gzip[:1-9], lz4 or none, for every image that can be compressed so [default: xz for
+    /// initramfs and squashfs, lz4 for erofs, gzip for tar and oci]
+    #[arg(long, value_name = "NAME[:LEVEL]")]
+    compress: Option<Compression>,
+    /// The size of ext4 file systems and disks [default: as small as they can be]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    size: Option<u64>,
+    /// How much is free in ext4 file systems
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "size")]
+    free: Option<u64>,
+    /// Give ext4 file systems a journal
+    #[arg(long)]
+    journal: bool,
+    /// What the root of disks and of Firecracker's machine is: squashfs, erofs, ext4 or initramfs
+    /// [default: squashfs on disks, ext4 for Firecracker]
+    #[arg(long, value_name = "FORMAT")]
+    root: Option<ImageFormat>,
+    /// Make a file system for what the application writes: data.ext4, or a partition of the disk, mounted on /data
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    data_size: Option<u64>,
+    /// The name of OCI images [default: the release's name and version]
+    #[arg(long, value_name = "NAME[:TAG]")]
+    tag: Option<String>,
+    /// The UEFI stub of disks [default: systemd's of this machine]
+    #[arg(long, value_name = "FILE")]
+    efi_stub: Option<PathBuf>,
+    /// The directory for the images, the kernel and manifest.json
+    #[arg(short = 'o', value_name = "DIR", default_value = "leanfs")]
+    pub output: PathBuf,
+}
+
+/// The formats, any number of them.
+#[derive(Debug, Args)]
+struct FormatFlags {
     /// Write an initramfs (the default)
     #[arg(long)]
     initramfs: bool,
-    /// xz[:0-9], zstd[:1-22], gzip[:1-9], lz4 or none [default: xz]
-    #[arg(long, value_name = "NAME[:LEVEL]")]
-    compress: Option<Compression>,
-    /// The directory for the image, the kernel and manifest.json
-    #[arg(short = 'o', value_name = "DIR", default_value = "leanfs")]
-    pub output: PathBuf,
+    /// Write an ext4 file system
+    #[arg(long)]
+    ext4: bool,
+    /// Write a squashfs file system
+    #[arg(long)]
+    squashfs: bool,
+    /// Write an EROFS file system
+    #[arg(long)]
+    erofs: bool,
+    /// Write a tar archive
+    #[arg(long)]
+    tar: bool,
+    /// Write an OCI image layout, a directory
+    #[arg(long)]
+    oci: bool,
+    /// Write an OCI image layout as a tar file, which `docker load` takes too
+    #[arg(long)]
+    oci_archive: bool,
+    /// Write a disk that UEFI firmware boots from
+    #[arg(long)]
+    disk: bool,
+    /// Write the disk as a qcow2 file
+    #[arg(long)]
+    qcow2: bool,
+    /// Write what Firecracker starts: an uncompressed kernel, a root, and the configuration
+    #[arg(long)]
+    firecracker: bool,
+}
+
+impl FormatFlags {
+    fn chosen(&self) -> Option<Vec<ImageFormat>> {
+        let chosen: Vec<ImageFormat> = ImageFormat::ALL
+            .into_iter()
+            .filter(|format| match format {
+                ImageFormat::Initramfs => self.initramfs,
+                ImageFormat::Ext4 => self.ext4,
+                ImageFormat::Squashfs => self.squashfs,
+                ImageFormat::Erofs => self.erofs,
+                ImageFormat::Tar => self.tar,
+                ImageFormat::Oci => self.oci,
+                ImageFormat::OciArchive => self.oci_archive,
+                ImageFormat::Disk => self.disk,
+                ImageFormat::Qcow2 => self.qcow2,
+                ImageFormat::Firecracker => self.firecracker,
+                _ => false,
+            })
+            .collect();
+        (!chosen.is_empty()).then_some(chosen)
+    }
 }
 
 impl PackageFlags {
@@ -190,8 +269,16 @@ impl RecipeFlags<'_> {
         settings.profile = contents.profile;
         settings.kernel = contents.kernel.clone();
         settings.shell = contents.shell.then_some(true);
-        settings.formats = self.images.initramfs.then(|| vec![ImageFormat::Initramfs]);
-        settings.compression = self.images.compress;
+        let images = self.images;
+        settings.formats = images.formats.chosen();
+        settings.all_images.compress = images.compress;
+        settings.all_images.size = images.size;
+        settings.all_images.free = images.free;
+        settings.all_images.journal = images.journal.then_some(true);
+        settings.all_images.root = images.root;
+        settings.all_images.tag = images.tag.clone();
+        settings.all_images.efi_stub = images.efi_stub.clone();
+        settings.data_size = images.data_size;
         Ok(settings)
     }
 

@@ -158,7 +158,7 @@ fn zstd_encoder<W: Write>(output: W, level: u32, threads: u32) -> io::Result<zst
     Ok(encoder)
 }
 
-fn in_range(
+pub(super) fn in_range(
     compressor: &'static str,
     level: u32,
     range: std::ops::RangeInclusive<u32>,
@@ -169,7 +169,7 @@ fn in_range(
     Err(refused(compressor, &format!("level {level} is not in {}–{}", range.start(), range.end())))
 }
 
-fn refused(compressor: &'static str, reason: &str) -> ImageError {
+pub(super) fn refused(compressor: &'static str, reason: &str) -> ImageError {
     ImageError::Compressor { compressor, reason: reason.to_owned() }
 }
 

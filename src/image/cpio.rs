@@ -87,6 +87,8 @@ fn check(tree: &ValidTree) -> Result<(), ImageError> {
             format!("it has {} bytes, and a file must be smaller than 4 GiB", node.size())
         } else if u32::try_from(node.metadata.mtime).is_err() {
             format!("its time, {} s since 1970, is outside 1970–2106", node.metadata.mtime)
+        } else if path.as_bytes() == TRAILER {
+            "an entry of this name ends an archive".to_owned()
         } else {
             continue;
         };
@@ -297,6 +299,16 @@ mod tests {
             let error = write(&tree.validate().expect("valid"), &mut bytes).expect_err("too large");
             assert!(matches!(error, ImageError::CannotHold { .. }), "{error}");
             assert!(bytes.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_name_that_ends_archives_is_refused_where_it_would() {
+        for (place, holds) in [("TRAILER!!!", false), ("a/TRAILER!!!", true), ("TRAILER!!!!", true)] {
+            let mut tree = Tree::new();
+            tree.insert_with_parents(place.parse().expect("good"), node(NodeKind::Fifo));
+            let result = write(&tree.validate().expect("valid"), &mut io::sink());
+            assert_eq!(result.is_ok(), holds, "{place}: {result:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use zstd::stream::raw::{Encoder, InBuffer, Operation, OutBuffer};
 
 use super::{ImageError, cpio};
-use crate::recipe::Compression;
+use crate::recipe::{Compression, ImageFormat};
 use crate::tree::{Content, Node, NodeKind, TreePath, ValidTree};
 
 /// What a header of the archive with its name comes to when it is compressed, in bytes. Measured over all headers
@@ -23,30 +23,41 @@ const LEVEL: i32 = 3;
 /// How much of a file is held in memory at a time.
 const CHUNK: usize = 128 * 1024;
 
-/// The shares of an initramfs of `size` bytes that was written from `tree`, in the order of its nodes. A hardlink
-/// has none: the file that it names has its share too. At most `jobs` threads compress; the result does not
-/// depend on their number.
+/// What an inode of ext4 takes, and the unit in which it gives out space, in bytes.
+const EXT4_INODE: u64 = 256;
+const EXT4_BLOCK: u64 = 4096;
+
+/// The shares of an image of `size` bytes that was written from `tree`, in the order of its nodes. A hardlink
+/// has none: the file that it names has its share too. Of a file system without compression they follow the blocks
+/// that files take, of a compressed image what their contents come to. At most `jobs` threads compress; the result
+/// does not depend on their number.
 ///
 /// # Errors
 /// [`ImageError::Content`] when a file can't be read any more.
-pub fn of_initramfs(
+pub fn of_image(
     tree: &ValidTree,
+    format: ImageFormat,
     compression: Compression,
     size: u64,
     jobs: usize,
 ) -> Result<Vec<u64>, ImageError> {
     let nodes: Vec<(&TreePath, &Node)> = tree.iter().collect();
-    let exact = compression == Compression::None;
-    let contents = if exact {
+    let exact = compression == Compression::None && format == ImageFormat::Initramfs;
+    let contents = if compression == Compression::None {
         nodes.iter().map(|(_, node)| node.size()).collect()
     } else {
         compressed_sizes(&nodes, jobs)?
+    };
+    let entry_size = |path: &TreePath, node: &Node, content: u64| match format {
+        _ if exact => cpio::entry_size(path, node),
+        ImageFormat::Ext4 => EXT4_INODE + content.next_multiple_of(EXT4_BLOCK),
+        _ => COMPRESSED_HEADER + content,
     };
     let places: BTreeMap<&TreePath, usize> =
         nodes.iter().enumerate().map(|(place, (path, _))| (*path, place)).collect();
     let mut weights = vec![0_u64; nodes.len()];
     for (place, ((path, node), content)) in nodes.iter().zip(contents).enumerate() {
-        let entry = if exact { cpio::entry_size(path, node) } else { COMPRESSED_HEADER + content };
+        let entry = entry_size(path, node, content);
         // A valid tree has the file that a hardlink names.
         let bearer = match &node.kind {
             NodeKind::Hardlink(target) => places.get(target).copied().unwrap_or(place),
@@ -226,7 +237,7 @@ mod tests {
     fn without_compression_they_are_exact() {
         let tree = sample();
         let size = written(&tree, Compression::None);
-        let shares = of_initramfs(&tree, Compression::None, size, 1).expect("readable");
+        let shares = of_image(&tree, ImageFormat::Initramfs, Compression::None, size, 1).expect("readable");
         assert_eq!(shares.iter().sum::<u64>(), size);
         let shares = by_name(&tree, &shares);
         // A header of 110 bytes and a name with its NUL, rounded up to 4; the hardlink's stands with its file.
@@ -244,7 +255,7 @@ mod tests {
             [Compression::Xz { level: Some(1) }, Compression::Zstd { level: None }, Compression::Lz4]
         {
             let size = written(&tree, compression);
-            let shares = of_initramfs(&tree, compression, size, 2).expect("readable");
+            let shares = of_image(&tree, ImageFormat::Initramfs, compression, size, 2).expect("readable");
             assert_eq!(shares.iter().sum::<u64>(), size, "{compression:?}");
             let shares = by_name(&tree, &shares);
             assert!(shares["/bin/noise"] > 290_000, "{shares:?}");
@@ -261,7 +272,9 @@ mod tests {
             tree.insert_with_parents(path(&format!("d/{index}")), file(noise(index * 37).repeat(index % 3)));
         }
         let tree = tree.validate().expect("valid");
-        let shares = |jobs| of_initramfs(&tree, Compression::Lz4, 1_000_003, jobs).expect("readable");
+        let shares = |jobs| {
+            of_image(&tree, ImageFormat::Initramfs, Compression::Lz4, 1_000_003, jobs).expect("readable")
+        };
         let one = shares(1);
         for jobs in [0, 2, 7, 1000] {
             assert_eq!(shares(jobs), one, "{jobs} threads");
@@ -273,7 +286,7 @@ mod tests {
         let mut tree = Tree::new();
         tree.insert(path("x"), node(NodeKind::File(Content::from_path("/nowhere", 5))));
         let tree = tree.validate().expect("valid");
-        let error = of_initramfs(&tree, Compression::Lz4, 100, 1).expect_err("gone");
+        let error = of_image(&tree, ImageFormat::Initramfs, Compression::Lz4, 100, 1).expect_err("gone");
         assert!(matches!(&error, ImageError::Content { path: gone, .. } if *gone == path("x")), "{error}");
     }
 

@@ -140,7 +140,7 @@ fn pe_arch(head: &[u8]) -> Option<Arch> {
     PE_MACHINES.into_iter().find(|(number, _)| *number == machine).map(|(_, arch)| arch)
 }
 
-fn little_endian(bytes: &[u8], offset: usize) -> Option<u16> {
+pub(super) fn little_endian(bytes: &[u8], offset: usize) -> Option<u16> {
     bytes.get(offset..)?.first_chunk().map(|field| u16::from_le_bytes(*field))
 }
 

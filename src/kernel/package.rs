@@ -47,8 +47,41 @@ pub fn from_package(tree: &Tree, arch: Arch, wanted: &[&str]) -> Result<Kernel, 
         _ => kernel.release = Some(release),
     }
 
+    let index = read_index(tree, &directory)?;
+    let (present, absent): (Vec<&'static str>, Vec<_>) =
+        DEFAULT_MODULES.into_iter().partition(|name| index.contains(name));
+    let names: Vec<&str> = present.into_iter().chain(wanted.iter().copied()).collect();
+    kernel.modules = load(tree, arch, &directory, &index, &names)?;
+    kernel.absent = absent;
+    Ok(kernel)
+}
+
+/// The modules that a boot initramfs needs to mount a root file system of one of these `kinds` (`ext4`, `squashfs`,
+/// `erofs`) from a virtio disk, uncompressed, in load order, each with its place in the image.
+///
+/// # Errors
+/// As [`from_package`]; [`KernelError::UnknownModule`] when the kernel knows no such file system or disk.
+pub fn root_modules(
+    tree: &Tree,
+    arch: Arch,
+    kinds: &[&str],
+) -> Result<Vec<(TreePath, Content)>, KernelError> {
+    /// The ways to a virtio disk, of which a kernel needs only one.
+    const TRANSPORTS: [&str; 2] = ["virtio_pci", "virtio_mmio"];
+    let (directory, _) = find_modules(tree)?;
+    let index = read_index(tree, &directory)?;
+    let names: Vec<&str> = TRANSPORTS
+        .into_iter()
+        .filter(|name| index.contains(name))
+        .chain(["virtio_blk"])
+        .chain(kinds.iter().copied())
+        .collect();
+    load(tree, arch, &directory, &index, &names)
+}
+
+fn read_index(tree: &Tree, directory: &TreePath) -> Result<ModuleIndex, KernelError> {
     let list = |name: &str| -> Result<String, KernelError> {
-        let Some(content) = below(&directory, name).and_then(|path| file(tree, &path)) else {
+        let Some(content) = below(directory, name).and_then(|path| file(tree, &path)) else {
             return Ok(String::new());
         };
         let read = content.read(MOST_LIST_BYTES).and_then(|bytes| {
@@ -56,22 +89,27 @@ pub fn from_package(tree: &Tree, arch: Arch, wanted: &[&str]) -> Result<Kernel, 
         });
         read.map_err(KernelError::read(format_args!("{directory}/{name}")))
     };
-    let index =
-        ModuleIndex::parse(&list("modules.dep")?, &list("modules.builtin")?, &list("modules.softdep")?)?;
-    let (present, absent): (Vec<&'static str>, Vec<_>) =
-        DEFAULT_MODULES.into_iter().partition(|name| index.contains(name));
-    let names: Vec<&str> = present.into_iter().chain(wanted.iter().copied()).collect();
-    for path in index.select(&names)? {
-        let path = below(&directory, &path).ok_or(KernelError::BadIndex {
+    ModuleIndex::parse(&list("modules.dep")?, &list("modules.builtin")?, &list("modules.softdep")?)
+}
+
+fn load(
+    tree: &Tree,
+    arch: Arch,
+    directory: &TreePath,
+    index: &ModuleIndex,
+    names: &[&str],
+) -> Result<Vec<(TreePath, Content)>, KernelError> {
+    let mut modules = Vec::new();
+    for path in index.select(names)? {
+        let path = below(directory, &path).ok_or(KernelError::BadIndex {
             list: "modules.dep",
             line: 0,
             expected: "a path that a file can have",
             found: path,
         })?;
-        kernel.modules.push(module(tree, path, arch)?);
+        modules.push(module(tree, path, arch)?);
     }
-    kernel.absent = absent;
-    Ok(kernel)
+    Ok(modules)
 }
 
 /// The regular file at a path. The directories above it need not be there, as where only what [`is_wanted`] was

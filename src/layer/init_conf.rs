@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `hostname NAME` | sets the host's name; one without a dot gets `.local` |
 //! | `module PATH` | loads an uncompressed kernel module; repeated, in load order |
+//! | `root [DEVICE]` | mounts a root file system and becomes its `/init`, instead of everything below |
+//! | `data DEVICE PATH` | mounts a file system there, to be written to (`nosuid`, `nodev`, `noatime`) |
 //! | `env NAME=VALUE` | sets an environment variable of the program and the helpers; repeated |
 //! | `copy SOURCE TARGET` | copies a file (with its mode) before the start, making the directories above TARGET; repeated |
 //! | `directory PATH` | starts the program there |
@@ -18,7 +20,33 @@
 //!
 //! A key that PID 1 doesn't know is a warning on the console, and nothing else. The kernel's command line wins
 //! over the file: `leanfs.ip=ADDRESS/PREFIX[,gateway=A][,dns=A][,device=NAME]`, `leanfs.hostname=NAME`,
-//! `leanfs.env=NAME=VALUE` (repeatable), `leanfs.on-exit=…`.
+//! `leanfs.env=NAME=VALUE` (repeatable), `leanfs.on-exit=…`, `leanfs.data=DEVICE`.
+//!
+//! Where the command line can't be changed, as in a unified kernel image, further words come from the machine: what
+//! follows `leanfs.cmdline=` in SMBIOS's OEM strings (QEMU: `-smbios type=11,value=leanfs.cmdline=WORDS`).
+//!
+//! # Root file systems and data
+//!
+//! A root file system on a device is reached through a small initramfs ([`boot_initramfs`]) whose configuration has
+//! a `root` line: PID 1 there loads the modules, waits for the device, mounts the root at `/root`, frees what the initramfs
+//! holds, makes it the root and executes its `/init`, which is PID 1 again with the configuration that is there. The
+//! kernel's own words say which and how: `root=DEVICE`, `rootfstype=` (else what the superblock says: ext4, squashfs or
+//! EROFS), `rootflags=`, and `rw`; without that the root is mounted read-only. A kernel that has everything built in
+//! needs no initramfs: `root=/dev/vda init=/init`.
+//!
+//! DEVICE is `/dev/NAME`; `LABEL=` or `UUID=` of an ext4 or EROFS file system; or `PARTLABEL=` or `PARTUUID=` of a
+//! partition (the latter from Linux 6.10 on). It may take 30 s to appear. If a root or the data is not there then, or
+//! can't be mounted, that is said and the machine ends as `on-exit` says: nothing runs that would write into memory what
+//! should be kept.
+//!
+//! Of a root that is read only, `/run` and `/tmp` are in memory and everything else is as it was assembled. In the
+//! end the data is unmounted, and a root that is writable is made read-only, so that no journal has to be replayed.
+//!
+//! # Containers
+//!
+//! `/init container` is the first program of a container: it copies files, starts helpers and the program with the
+//! environment of the container over that of the configuration, reaps, passes signals on, and exits with the program's
+//! status. It mounts, loads and sets nothing.
 //!
 //! # Tracing
 //!
@@ -46,8 +74,8 @@
 
 use crate::arch::Arch;
 use crate::layer::start::StartPlan;
-use crate::recipe::{OnExit, RunSettings};
-use crate::tree::TreePath;
+use crate::recipe::{DataSettings, OnExit, RunSettings};
+use crate::tree::{Content, Metadata, Node, NodeKind, Origin, Tree, TreePath};
 
 /// Where PID 1 stands in an image, without a leading slash.
 pub const PID1_PATH: &str = "init";
@@ -73,13 +101,60 @@ pub fn pid1(arch: Arch) -> Option<&'static [u8]> {
     }
 }
 
+/// An initramfs that only leads to a root file system: PID 1, these modules in load order, and the places that it mounts
+/// on. `on_exit` is what happens when there is no such root. Everything in it has the time `mtime`. None where there
+/// is no [`pid1`] for the architecture: busybox would need a package.
+pub fn boot_initramfs(
+    arch: Arch,
+    modules: &[(TreePath, Content)],
+    on_exit: OnExit,
+    mtime: i64,
+) -> Option<Tree> {
+    let origin = Origin::skeleton();
+    let mut tree = Tree::new();
+    let mut put = |path: TreePath, content: Content, metadata: Metadata| {
+        let node = Node::file(content, Metadata { mtime, ..metadata }, origin.clone());
+        tree.insert_with_parents(path, node);
+    };
+    let mut conf = b"# leanfs init.conf 1\n".to_vec();
+    for (path, content) in modules {
+        line(&mut conf, "module", [absolute(path).as_slice()]);
+        put(path.clone(), content.clone(), Metadata::FILE);
+    }
+    line(&mut conf, "root", []);
+    line(&mut conf, "on-exit", [self::on_exit(on_exit).as_bytes()]);
+    let constant = |path: &str| TreePath::parse(path.as_bytes()).expect("paths in the code are good");
+    put(constant(PID1_PATH), Content::from_bytes(pid1(arch)?.to_vec()), Metadata::PROGRAM);
+    put(constant(PATH), Content::from_bytes(conf), Metadata::FILE);
+    for path in ["dev", "proc", "root", "run", "sys"] {
+        let directory = Node::directory(Metadata { mtime, ..Metadata::DIRECTORY }, origin.clone());
+        tree.insert(constant(path), directory);
+    }
+    for (path, minor) in [("dev/console", 1), ("dev/null", 3)] {
+        let kind = NodeKind::CharDevice { major: if minor == 1 { 5 } else { 1 }, minor };
+        let metadata = Metadata { mode: if minor == 1 { 0o600 } else { 0o666 }, mtime, ..Metadata::FILE };
+        tree.insert(constant(path), Node::new(kind, metadata, origin.clone()));
+    }
+    Some(tree)
+}
+
 /// Writes the configuration: the plan's program, environment, copies and helpers, the settings' host name,
-/// further environment (the plan's wins: it was made from the settings') and end, and `modules`, uncompressed and in load order.
-pub fn render(plan: &StartPlan, run: &RunSettings, modules: &[TreePath]) -> Vec<u8> {
+/// further environment (the plan's wins: it was made from the settings') and end, `modules`, uncompressed and in load
+/// order, and where the data is mounted, if there is some.
+pub fn render(
+    plan: &StartPlan,
+    run: &RunSettings,
+    modules: &[TreePath],
+    data: Option<&DataSettings>,
+) -> Vec<u8> {
     let mut conf = b"# leanfs init.conf 1\n".to_vec();
     line(&mut conf, "hostname", [run.hostname.as_bytes()]);
     for module in modules {
         line(&mut conf, "module", [absolute(module).as_slice()]);
+    }
+    if let Some(data) = data {
+        let label = format!("LABEL={}", DataSettings::LABEL);
+        line(&mut conf, "data", [label.as_bytes(), data.mount.as_bytes()]);
     }
     for (name, value) in &plan.env {
         line(&mut conf, "env", [format!("{name}={value}").as_bytes()]);
@@ -169,11 +244,14 @@ mod tests {
             on_exit: OnExit::Reboot,
             ..RunSettings::default()
         };
-        let conf = render(&plan, &run, &[path("lib/modules/6/a.ko"), path("lib/modules/6/b.ko")]);
+        let data = DataSettings { size: 1, mount: "/data".to_owned() };
+        let modules = [path("lib/modules/6/a.ko"), path("lib/modules/6/b.ko")];
+        let conf = render(&plan, &run, &modules, Some(&data));
         let expected = b"# leanfs init.conf 1\n\
             hostname web.local\n\
             module /lib/modules/6/a.ko\n\
             module /lib/modules/6/b.ko\n\
+            data LABEL=leanfs-data /data\n\
             env BINDIR=/usr/lib\\serlang\n\
             env MODE=plan's\n\
             env ONLY=user's\n\

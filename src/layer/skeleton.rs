@@ -32,6 +32,9 @@ const DIRECTORIES: [(&str, u32); 12] = [
 /// ever.
 const DEVICES: [(&str, u32, u32, u32); 2] = [("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3)];
 
+/// Symbolic links. The name servers are written when the network is known, and the root may be read-only then.
+const LINKS: [(&str, &str); 1] = [("etc/resolv.conf", "/run/resolv.conf")];
+
 /// Lays the skeleton. What packages brought stays: an image with `alpine-baselayout` has its files.
 pub fn lay(tree: &mut Tree, mtime: i64) {
     let origin = Origin::skeleton();
@@ -52,7 +55,12 @@ pub fn lay(tree: &mut Tree, mtime: i64) {
         let metadata = Metadata { mode, mtime, ..Metadata::FILE };
         (path, Node::new(NodeKind::CharDevice { major, minor }, metadata, origin.clone()))
     });
-    for (path, node) in directories.chain(files).chain(devices) {
+    let links = LINKS.iter().map(|&(path, target)| {
+        let mut node = Node::symlink(target, origin.clone());
+        node.metadata.mtime = mtime;
+        (path, node)
+    });
+    for (path, node) in directories.chain(files).chain(devices).chain(links) {
         let path = TreePath::parse(path.as_bytes()).expect("paths in the code are good");
         let place = tree.resolve_parent(&path).unwrap_or(path);
         if tree.get(&place).is_none() {
@@ -78,6 +86,7 @@ mod tests {
             "c0600 0:0 5 5:1 /dev/console",
             "d1777 0:0 5 - /tmp",
             "d0555 0:0 5 - /proc",
+            "l0777 0:0 5 /run/resolv.conf /etc/resolv.conf",
         ] {
             assert!(dump.lines().any(|there| there == line), "{line} in {dump}");
         }

@@ -15,8 +15,8 @@ use serde::{Deserialize, de};
 use super::settings::Settings;
 use super::words::{parse_sha256, parse_size};
 use super::{
-    Compression, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource, Pattern,
-    Profile, PruneLevel, Repository,
+    AllImages, Compression, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource,
+    Pattern, Port, Profile, PruneLevel, Repository, Uuid,
 };
 use crate::arch::Arch;
 
@@ -91,6 +91,8 @@ struct RecipeFile {
     kernel: KernelTable,
     image: Option<Vec<ImageTable>>,
     #[serde(default)]
+    data: DataTable,
+    #[serde(default)]
     run: RunTable,
     #[serde(default)]
     limits: LimitsTable,
@@ -143,6 +145,42 @@ struct KernelTable {
 struct ImageTable {
     format: Word<ImageFormat>,
     compress: Option<Word<Compression>>,
+    size: Option<Word<Size>>,
+    free: Option<Word<Size>>,
+    #[serde(default)]
+    journal: bool,
+    label: Option<String>,
+    uuid: Option<Word<Uuid>>,
+    root: Option<Word<ImageFormat>>,
+    tag: Option<String>,
+    #[serde(default)]
+    ports: Vec<Word<Port>>,
+    efi_stub: Option<PathBuf>,
+}
+
+impl ImageTable {
+    fn into_spec(self, at: impl Fn(PathBuf) -> PathBuf) -> ImageSpec {
+        ImageSpec {
+            compress: self.compress.map(|word| word.0),
+            size: self.size.map(|word| word.0.0),
+            free: self.free.map(|word| word.0.0),
+            journal: self.journal,
+            label: self.label,
+            uuid: self.uuid.map(|word| word.0),
+            root: self.root.map(|word| word.0),
+            tag: self.tag,
+            ports: self.ports.into_iter().map(|word| word.0).collect(),
+            efi_stub: self.efi_stub.map(at),
+            ..ImageSpec::new(self.format.0)
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct DataTable {
+    size: Option<Word<Size>>,
+    mount: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -265,19 +303,11 @@ impl RecipeFile {
                 KernelSource::File(path) => KernelSource::File(at(path)),
                 other => other,
             }),
-            images: self.image.map(|images| {
-                images
-                    .into_iter()
-                    .map(|image| ImageSpec {
-                        format: image.format.0,
-                        compression: image
-                            .compress
-                            .map_or(ImageSpec::default().compression, |compress| compress.0),
-                    })
-                    .collect()
-            }),
+            images: self.image.map(|images| images.into_iter().map(|image| image.into_spec(at)).collect()),
             formats: None,
-            compression: None,
+            all_images: AllImages::default(),
+            data_size: self.data.size.map(|word| word.0.0),
+            data_mount: self.data.mount,
             hostname: self.run.hostname,
             env: self.run.env,
             distribution: self.run.distribution.map(|table| Distribution {
@@ -334,7 +364,21 @@ source = "boot/vmlinuz"
 format = "initramfs"
 compress = "zstd:19"
 [[image]]
-format = "initramfs"
+format = "disk"
+root = "ext4"
+size = "1 GiB"
+free = "10 MB"
+journal = true
+label = "root"
+uuid = "01234567-89ab-cdef-0123-456789abcdef"
+efi_stub = "stub.efi"
+[[image]]
+format = "oci"
+tag = "hello:1"
+ports = ["4000", "53/udp"]
+[data]
+size = "64 MiB"
+mount = "/var/data"
 [run]
 hostname = "hello.local"
 env = { PORT = "4000" }
@@ -368,13 +412,29 @@ total = "5 MB"
             kernel: Some(KernelSource::File("project/boot/vmlinuz".into())),
             images: Some(vec![
                 ImageSpec {
-                    format: ImageFormat::Initramfs,
-                    compression: Compression::Zstd { level: Some(19) },
+                    compress: Some(Compression::Zstd { level: Some(19) }),
+                    ..ImageSpec::new(ImageFormat::Initramfs)
                 },
-                ImageSpec::default(),
+                ImageSpec {
+                    root: Some(ImageFormat::Ext4),
+                    size: Some(1 << 30),
+                    free: Some(10_000_000),
+                    journal: true,
+                    label: Some("root".to_owned()),
+                    uuid: Some("01234567-89ab-cdef-0123-456789abcdef".parse().expect("good")),
+                    efi_stub: Some("project/stub.efi".into()),
+                    ..ImageSpec::new(ImageFormat::Disk)
+                },
+                ImageSpec {
+                    tag: Some("hello:1".to_owned()),
+                    ports: ["4000", "53/udp"].map(|port| port.parse().expect("good")).into(),
+                    ..ImageSpec::new(ImageFormat::Oci)
+                },
             ]),
             formats: None,
-            compression: None,
+            all_images: AllImages::default(),
+            data_size: Some(64 << 20),
+            data_mount: Some("/var/data".to_owned()),
             hostname: Some("hello.local".to_owned()),
             env: [("PORT".to_owned(), "4000".to_owned())].into(),
             distribution: Some(Distribution {
@@ -468,8 +528,8 @@ total = "5 MB"
                 "leanfs.toml:3:12: \"xz:10\" is no compression",
             ),
             (
-                "[[image]]\nformat = \"ext4\"",
-                "leanfs.toml:2:10: \"ext4\" is no image format of this version of leanfs",
+                "[[image]]\nformat = \"ext5\"",
+                "leanfs.toml:2:10: \"ext5\" is no image format: initramfs, ext4, squashfs,",
             ),
             ("[[image]]\n", "leanfs.toml:1:1: missing field `format`"),
             ("[base]\nrepositories = [\"ftp://a\"]", "leanfs.toml:2:16: \"ftp://a\" is no repository"),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::words::UnknownChoice;
 use super::{
-    Compression, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource, Pattern,
-    Profile, PruneLevel, Recipe, Repository, RunSettings,
+    Compression, DataSettings, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource,
+    Pattern, Profile, PruneLevel, Recipe, Repository, RunSettings,
 };
 use crate::apk::dependency::Dependency;
 use crate::arch::Arch;
@@ -51,8 +51,12 @@ pub struct Settings {
     pub images: Option<Vec<ImageSpec>>,
     /// The formats to write; of a format that stands in the weaker [`Settings::images`], those.
     pub formats: Option<Vec<ImageFormat>>,
-    /// The compression of every image.
-    pub compression: Option<Compression>,
+    /// What is said of every image that can have it.
+    pub all_images: AllImages,
+    /// [`DataSettings::size`].
+    pub data_size: Option<u64>,
+    /// [`DataSettings::mount`].
+    pub data_mount: Option<String>,
     /// [`RunSettings::hostname`].
     pub hostname: Option<String>,
     /// [`RunSettings::env`]; variables of the weaker one that don't stand here stay.
@@ -65,6 +69,85 @@ pub struct Settings {
     pub profile: Option<Profile>,
     /// [`Recipe::limits`]; each by itself.
     pub limits: Limits,
+}
+
+/// Settings of all images of a run: each is laid over [`ImageSpec`]'s of the images that can have it, and one that no
+/// image can have is an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AllImages {
+    /// [`ImageSpec::compress`].
+    pub compress: Option<Compression>,
+    /// [`ImageSpec::size`].
+    pub size: Option<u64>,
+    /// [`ImageSpec::free`].
+    pub free: Option<u64>,
+    /// [`ImageSpec::journal`].
+    pub journal: Option<bool>,
+    /// [`ImageSpec::root`].
+    pub root: Option<ImageFormat>,
+    /// [`ImageSpec::tag`].
+    pub tag: Option<String>,
+    /// [`ImageSpec::efi_stub`].
+    pub efi_stub: Option<PathBuf>,
+}
+
+impl AllImages {
+    fn over(self, weaker: Self) -> Self {
+        Self {
+            compress: self.compress.or(weaker.compress),
+            size: self.size.or(weaker.size),
+            free: self.free.or(weaker.free),
+            journal: self.journal.or(weaker.journal),
+            root: self.root.or(weaker.root),
+            tag: self.tag.or(weaker.tag),
+            efi_stub: self.efi_stub.or(weaker.efi_stub),
+        }
+    }
+
+    /// Lays what was said over the images.
+    fn apply(&self, images: &mut [ImageSpec]) -> Result<(), SettingsError> {
+        // The root first: what else a disk can have depends on it.
+        lay(images, "root", &self.root, |image, &root| image.root = Some(root))?;
+        lay(images, "compress", &self.compress, |image, &compress| image.compress = Some(compress))?;
+        lay(images, "size", &self.size, |image, &size| {
+            (image.size, image.free) = (Some(size), None);
+        })?;
+        lay(images, "free", &self.free, |image, &free| {
+            (image.size, image.free) = (None, Some(free));
+        })?;
+        lay(images, "journal", &self.journal.filter(|&journal| journal), |image, _| image.journal = true)?;
+        lay(images, "tag", &self.tag, |image, tag| image.tag = Some(tag.clone()))?;
+        lay(images, "efi_stub", &self.efi_stub, |image, stub| image.efi_stub = Some(stub.clone()))
+    }
+}
+
+/// Sets `value`, if there is one, in every image that is still right with it.
+fn lay<T>(
+    images: &mut [ImageSpec],
+    setting: &'static str,
+    value: &Option<T>,
+    set: impl Fn(&mut ImageSpec, &T),
+) -> Result<(), SettingsError> {
+    let Some(value) = value else { return Ok(()) };
+    let mut refusal = None;
+    let mut is_set = false;
+    for image in images {
+        let mut changed = image.clone();
+        set(&mut changed, value);
+        match changed.check() {
+            Ok(()) => {
+                *image = changed;
+                is_set = true;
+            }
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        Some(error) if !is_set => Err(error),
+        None if !is_set => Err(SettingsError::Empty(setting)),
+        _ => Ok(()),
+    }
 }
 
 /// Settings that make no recipe.
@@ -82,7 +165,17 @@ pub enum SettingsError {
     Empty(&'static str),
     /// Two images would have one file name.
     #[error("two images would be written to {0}")]
-    SameImage(&'static str),
+    SameImage(String),
+    /// An image that can't be had so.
+    #[error("{format} has no `{setting}`: {reason}")]
+    Image {
+        /// The format.
+        format: ImageFormat,
+        /// The key in `leanfs.toml`.
+        setting: &'static str,
+        /// Why not, or what it can be.
+        reason: String,
+    },
     /// A value that nothing could be done with.
     #[error(transparent)]
     Choice(#[from] UnknownChoice),
@@ -97,7 +190,7 @@ impl SettingsError {
                 let names: Vec<&str> = Arch::ALL.map(Arch::alpine).into();
                 Some(format!("choose one with `--arch`: {}", names.join(", ")))
             }
-            Self::Empty(_) | Self::SameImage(_) | Self::Choice(_) => None,
+            Self::Empty(_) | Self::SameImage(_) | Self::Image { .. } | Self::Choice(_) => None,
         }
     }
 }
@@ -132,7 +225,9 @@ impl Settings {
             kernel: self.kernel.or(weaker.kernel),
             images: self.images.or(weaker.images),
             formats: self.formats.or(weaker.formats),
-            compression: self.compression.or(weaker.compression),
+            all_images: self.all_images.over(weaker.all_images),
+            data_size: self.data_size.or(weaker.data_size),
+            data_mount: self.data_mount.or(weaker.data_mount),
             hostname: self.hostname.or(weaker.hostname),
             env,
             distribution: self.distribution.or(weaker.distribution),
@@ -185,9 +280,16 @@ impl Settings {
         recipe.prune.keep_package_db = self.keep_package_db.unwrap_or(false);
         recipe.limits = self.limits;
         recipe.shell = self.shell.unwrap_or(false);
-        if let Some(kernel) = self.kernel {
-            recipe.kernel = kernel;
-        }
+        recipe.kernel = match self.kernel {
+            Some(kernel) => kernel,
+            // Container runtimes have theirs.
+            None if recipe.images.iter().all(|image| image.format.is_for_containers()) => KernelSource::None,
+            None => recipe.kernel,
+        };
+        recipe.data = match self.data_size {
+            Some(size) => Some(checked_data(size, self.data_mount)?),
+            None => None,
+        };
         let mut run = RunSettings::default();
         if let Some(hostname) = self.hostname {
             run.hostname = checked_hostname(hostname)?;
@@ -214,24 +316,21 @@ impl Settings {
                 .flat_map(|&format| {
                     let of_format: Vec<_> =
                         said.iter().filter(|spec| spec.format == format).cloned().collect();
-                    if of_format.is_empty() {
-                        vec![ImageSpec { format, ..ImageSpec::default() }]
-                    } else {
-                        of_format
-                    }
+                    if of_format.is_empty() { vec![ImageSpec::new(format)] } else { of_format }
                 })
                 .collect(),
         };
-        if let Some(compression) = self.compression {
-            for image in &mut images {
-                image.compression = compression;
-            }
+        if images.is_empty() {
+            return Err(SettingsError::Empty("images"));
+        }
+        for image in &images {
+            image.check()?;
+        }
+        self.all_images.apply(&mut images)?;
+        if self.all_images.compress.is_some() {
             // One format with two compressions in the file is now twice the same.
             let mut seen = BTreeSet::new();
             images.retain(|image| seen.insert(image.file_name()));
-        }
-        if images.is_empty() {
-            return Err(SettingsError::Empty("images"));
         }
         let mut names = BTreeSet::new();
         match images.iter().find(|image| !names.insert(image.file_name())) {
@@ -239,6 +338,27 @@ impl Settings {
             None => Ok(images),
         }
     }
+}
+
+fn checked_data(size: u64, mount: Option<String>) -> Result<DataSettings, UnknownChoice> {
+    let mount = mount.unwrap_or_else(|| DataSettings::MOUNT.to_owned());
+    // What is there before the data is mounted must not be hidden by it.
+    const TAKEN: [&str; 8] = ["/dev", "/proc", "/sys", "/run", "/tmp", "/etc", "/usr", "/lib"];
+    let is_taken = |taken: &&str| {
+        mount.strip_prefix(*taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let is_plain = mount.starts_with('/')
+        && mount.len() < 256
+        && mount[1..].split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && !mount.contains(|c: char| c.is_control() || c.is_whitespace());
+    if is_plain && !TAKEN.iter().any(is_taken) {
+        return Ok(DataSettings { size, mount });
+    }
+    Err(UnknownChoice::new(
+        "place for the data",
+        &mount,
+        "an absolute path without spaces, outside of /dev, /proc, /sys, /run, /tmp, /etc, /usr and /lib, is",
+    ))
 }
 
 fn checked_packages(packages: Vec<String>) -> Result<Vec<String>, UnknownChoice> {
@@ -369,7 +489,7 @@ mod tests {
     fn images_of_file_and_flags() {
         let xz = Compression::Xz { level: Some(9) };
         let zstd = Compression::Zstd { level: None };
-        let spec = |compression| ImageSpec { format: ImageFormat::Initramfs, compression };
+        let spec = |compression| ImageSpec { compress: Some(compression), ..ImageSpec::default() };
         let file = || Settings { images: Some(vec![spec(xz), spec(zstd)]), ..minimal() };
         let images = |settings: Settings| settings.into_recipe("o", "c").expect("complete").images;
 
@@ -377,15 +497,61 @@ mod tests {
         let formats = Some(vec![ImageFormat::Initramfs]);
         assert_eq!(images(Settings { formats: formats.clone(), ..file() }), [spec(xz), spec(zstd)]);
         assert_eq!(images(Settings { formats, ..minimal() }), [ImageSpec::default()]);
-        let compression = Some(Compression::Lz4);
-        assert_eq!(images(Settings { compression, ..file() }), [spec(Compression::Lz4)]);
-        assert_eq!(images(Settings { compression, ..minimal() }), [spec(Compression::Lz4)]);
+        let all_images = AllImages { compress: Some(Compression::Lz4), ..AllImages::default() };
+        assert_eq!(images(Settings { all_images: all_images.clone(), ..file() }), [spec(Compression::Lz4)]);
+        assert_eq!(images(Settings { all_images, ..minimal() }), [spec(Compression::Lz4)]);
 
         let twice =
             Settings { images: Some(vec![spec(xz), spec(Compression::Xz { level: None })]), ..minimal() };
-        assert_eq!(twice.into_recipe("o", "c").err(), Some(SettingsError::SameImage("initramfs.cpio.xz")));
+        assert_eq!(
+            twice.into_recipe("o", "c").err(),
+            Some(SettingsError::SameImage("initramfs.cpio.xz".to_owned()))
+        );
         let none = Settings { images: Some(Vec::new()), ..minimal() };
         assert_eq!(none.into_recipe("o", "c").err(), Some(SettingsError::Empty("images")));
+    }
+
+    #[test]
+    fn what_is_said_of_all_images_goes_to_those_that_can_have_it() {
+        use ImageFormat::{Disk, Erofs, Ext4, Initramfs, Oci};
+        let with = |formats: &[ImageFormat], all_images: AllImages| {
+            Settings { formats: Some(formats.to_vec()), all_images, ..minimal() }.into_recipe("o", "c")
+        };
+        let gzip = Compression::Gzip { level: Some(3) };
+        let all = AllImages {
+            compress: Some(gzip),
+            size: Some(1 << 30),
+            root: Some(Ext4),
+            journal: Some(true),
+            ..AllImages::default()
+        };
+        let images = with(&[Initramfs, Erofs, Disk], all).expect("each goes somewhere").images;
+        assert_eq!(images[0], ImageSpec { compress: Some(gzip), ..ImageSpec::new(Initramfs) });
+        assert_eq!(images[1], ImageSpec::new(Erofs));
+        let disk = ImageSpec { size: Some(1 << 30), root: Some(Ext4), journal: true, ..ImageSpec::new(Disk) };
+        assert_eq!(images[2], disk);
+        let error =
+            with(&[Initramfs], AllImages { size: Some(1), ..AllImages::default() }).expect_err("none");
+        assert_eq!(error.to_string(), "initramfs has no `size`: only ext4 and disks can have it");
+        let kernel = |formats| with(formats, AllImages::default()).expect("right").kernel;
+        assert_eq!(kernel(&[Oci]), KernelSource::None, "container runtimes have theirs");
+        assert_ne!(kernel(&[Oci, Ext4]), KernelSource::None);
+    }
+
+    #[test]
+    fn data_has_a_place_of_its_own() {
+        let data = |mount: &str| {
+            Settings { data_size: Some(1), data_mount: Some(mount.to_owned()), ..minimal() }
+                .into_recipe("o", "c")
+                .is_ok()
+        };
+        assert!(data("/data") && data("/var/lib/app") && data("/developers"));
+        for wrong in ["", "data", "/", "/a/../b", "/a b", "/dev", "/etc/x", "/a/"] {
+            assert!(!data(wrong), "{wrong}");
+        }
+        let settings = Settings { data_size: Some(7), ..minimal() };
+        let data = settings.into_recipe("o", "c").expect("right").data;
+        assert_eq!(data, Some(DataSettings { size: 7, mount: "/data".to_owned() }));
     }
 
     #[test]

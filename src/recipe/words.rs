@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Compression, ImageFormat, ImageSpec, KernelSource, OtpSource, Profile, PruneLevel, Repository};
+use super::{Compression, KernelSource, OtpSource, Profile, PruneLevel, Repository};
 
 /// A text that names none of the choices there are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,19 +54,33 @@ impl FromStr for Compression {
     }
 }
 
+impl Compression {
+    /// Its name, without a level.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip { .. } => "gzip",
+            Self::Xz { .. } => "xz",
+            Self::Zstd { .. } => "zstd",
+            Self::Lz4 => "lz4",
+        }
+    }
+
+    /// Its level, if one was said.
+    pub fn level(self) -> Option<u32> {
+        match self {
+            Self::Gzip { level } | Self::Xz { level } | Self::Zstd { level } => level,
+            Self::None | Self::Lz4 => None,
+        }
+    }
+}
+
 /// The form that [`FromStr`] takes.
 impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, level) = match self {
-            Self::None => ("none", &None),
-            Self::Gzip { level } => ("gzip", level),
-            Self::Xz { level } => ("xz", level),
-            Self::Zstd { level } => ("zstd", level),
-            Self::Lz4 => ("lz4", &None),
-        };
-        match level {
-            Some(level) => write!(f, "{name}:{level}"),
-            None => f.write_str(name),
+        match self.level() {
+            Some(level) => write!(f, "{}:{level}", self.name()),
+            None => f.write_str(self.name()),
         }
     }
 }
@@ -150,39 +164,6 @@ impl FromStr for KernelSource {
             Some(("package", "")) => Err(UnknownChoice::new("kernel", text, ALLOWED)),
             Some(("package", name)) => Ok(Self::Package(name.to_owned())),
             _ => Ok(Self::File(text.into())),
-        }
-    }
-}
-
-/// The formats by their names.
-impl FromStr for ImageFormat {
-    type Err = UnknownChoice;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "initramfs" => Ok(Self::Initramfs),
-            _ => Err(UnknownChoice::new("image format of this version of leanfs", text, "initramfs is")),
-        }
-    }
-}
-
-impl fmt::Display for ImageFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Initramfs => f.write_str("initramfs"),
-        }
-    }
-}
-
-impl ImageSpec {
-    /// The name of its file in the output directory.
-    pub fn file_name(&self) -> &'static str {
-        match (self.format, self.compression) {
-            (ImageFormat::Initramfs, Compression::None) => "initramfs.cpio",
-            (ImageFormat::Initramfs, Compression::Gzip { .. }) => "initramfs.cpio.gz",
-            (ImageFormat::Initramfs, Compression::Xz { .. }) => "initramfs.cpio.xz",
-            (ImageFormat::Initramfs, Compression::Zstd { .. }) => "initramfs.cpio.zst",
-            (ImageFormat::Initramfs, Compression::Lz4) => "initramfs.cpio.lz4",
         }
     }
 }

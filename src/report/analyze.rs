@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::component::{Component, Group, package_name};
 use super::manifest::{FileInfo, Manifest, Output, RemovedFile};
+use crate::recipe::ImageFormat;
 use crate::tree::LayerKind;
 
 /// What makes a row.
@@ -184,9 +185,12 @@ pub fn analyze(manifest: &Manifest, by: By) -> Analysis {
     }
 }
 
-/// The image that [`FileInfo::compressed`] is a share of: the first one.
+/// The image that [`FileInfo::compressed`] is a share of: the first one that is no more than a configuration.
 pub(crate) fn image(manifest: &Manifest) -> Option<&Output> {
-    manifest.outputs.iter().find(|output| !is_kernel(output))
+    manifest
+        .outputs
+        .iter()
+        .find(|output| output.format().is_some_and(|format| format != ImageFormat::Firecracker))
 }
 
 pub(crate) fn is_kernel(output: &Output) -> bool {

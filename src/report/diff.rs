@@ -351,7 +351,8 @@ pub(super) mod tests {
             name: name.to_owned(),
             kind: kind.to_owned(),
             size,
-            sha256: String::new(),
+            sha256: None,
+            root_size: None,
         };
         let (before, after) = ([output("a", "x", 1), output("kernel", "kernel", 2)], [output("b", "y", 3)]);
         let names: Vec<_> =

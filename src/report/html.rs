@@ -402,7 +402,7 @@ impl Page<'_> {
                 "<tr><th scope=\"row\">{} <span class=\"why\">SHA-256 <span class=\"path\">{}</span></span></th>\
                  <td>{}</td></tr>",
                 Text(&output.name),
-                Text(&output.sha256),
+                Text(output.sha256.as_deref().unwrap_or_default()),
                 grouped(output.size)
             )?;
         }

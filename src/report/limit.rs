@@ -6,7 +6,7 @@ use super::analyze::{By, Row, analyze, is_kernel};
 use super::bytes::{grouped, signed};
 use super::diff::{Change, Fate, Side, diff};
 use super::manifest::Manifest;
-use crate::recipe::Limits;
+use crate::recipe::{ImageFormat, Limits};
 
 /// How many parts an error names.
 const MOST_PARTS: usize = 8;
@@ -97,27 +97,36 @@ impl fmt::Display for LimitError {
     }
 }
 
+/// The kinds of output that an image is started with; nothing for what only names others.
+fn beside(format: ImageFormat) -> Option<&'static [&'static str]> {
+    match format {
+        ImageFormat::Initramfs => Some(&["kernel"]),
+        ImageFormat::Ext4 | ImageFormat::Squashfs | ImageFormat::Erofs => Some(&["boot", "kernel"]),
+        ImageFormat::Firecracker => None,
+        // These hold all that is needed, or the container's host has it.
+        _ => Some(&[]),
+    }
+}
+
 /// Checks the outputs of `manifest`; `before` is the manifest of the run before, if there was one.
 ///
 /// # Errors
 /// [`LimitError`].
 pub fn check(manifest: &Manifest, limits: Limits, before: Option<&Manifest>) -> Result<(), LimitError> {
     let mut excesses = Vec::new();
-    let kernel = manifest.outputs.iter().find(|output| is_kernel(output));
-    for image in manifest.outputs.iter().filter(|output| !is_kernel(output)) {
+    for image in &manifest.outputs {
+        let Some(beside) = image.format().and_then(beside) else { continue };
         let mut check = |what: String, size: u64, limit: Option<u64>, setting| {
             if let Some(limit) = limit.filter(|&limit| size > limit) {
                 excesses.push(Excess { what, size, limit, setting });
             }
         };
         check(image.name.clone(), image.size, limits.image, "image");
-        let (name, size) = match kernel {
-            Some(kernel) => {
-                (format!("{} and {}", image.name, kernel.name), image.size.saturating_add(kernel.size))
-            }
-            None => (image.name.clone(), image.size),
-        };
-        check(name, size, limits.total, "total");
+        let mut all = vec![image];
+        all.extend(manifest.outputs.iter().filter(|output| beside.contains(&output.kind.as_str())));
+        let names: Vec<&str> = all.iter().map(|output| output.name.as_str()).collect();
+        let size = all.iter().fold(0_u64, |sum, output| sum.saturating_add(output.size));
+        check(names.join(" and "), size, limits.total, "total");
     }
     if excesses.is_empty() {
         return Ok(());

@@ -8,7 +8,7 @@ pub use read::ManifestError;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
-use crate::recipe::PruneLevel;
+use crate::recipe::{ImageFormat, PruneLevel};
 use crate::tree::LayerKind;
 
 /// Everything that is known of the outputs of one run. All sizes are bytes.
@@ -100,12 +100,26 @@ pub struct UnknownScript {
 pub struct Output {
     /// Its name in the output directory.
     pub name: String,
-    /// `initramfs` or `kernel`.
+    /// The format's name ([`ImageFormat::name`](crate::recipe::ImageFormat::name)); `kernel`; `vmlinux`, the kernel
+    /// uncompressed; `boot`, the initramfs that mounts a root file system; `data`, the file system for what the
+    /// application writes.
     pub kind: String,
-    /// Its size.
+    /// Its size; of a directory, that of all files in it.
     pub size: u64,
-    /// Its hash, lower-case hexadecimal.
-    pub sha256: String,
+    /// Its hash, lower-case hexadecimal; of an OCI layout that of its image manifest. None of a disk or a file
+    /// system that is very large and mostly a hole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Of a disk: how many of its bytes its root is, a file system or an initramfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_size: Option<u64>,
+}
+
+impl Output {
+    /// The format, if it is an image and nothing that belongs to one.
+    pub fn format(&self) -> Option<ImageFormat> {
+        self.kind.parse().ok()
+    }
 }
 
 /// A file in the image.
@@ -119,8 +133,8 @@ pub struct FileInfo {
     pub size: u64,
     /// Bytes of content before pruning rewrote it; the same as `size` if it didn't.
     pub size_before: u64,
-    /// Its share of the first image of [`Manifest::outputs`], estimated: the shares of all files are that
-    /// image's size.
+    /// Its share of the first image of [`Manifest::outputs`] (of its root, if that is a disk), estimated: the shares of
+    /// all files are its size.
     pub compressed: u64,
     /// What brought it.
     pub layer: LayerKind,

@@ -16,6 +16,7 @@ enum Inner {
     Bytes(Arc<[u8]>),
     Range { file: Arc<File>, offset: u64, length: u64 },
     Path { path: Arc<Path>, length: u64 },
+    Parts { parts: Arc<[Content]>, length: u64 },
 }
 
 impl Content {
@@ -34,11 +35,19 @@ impl Content {
         Self(Inner::Path { path: path.into().into(), length })
     }
 
+    /// The bytes of several contents, one after the other: a file that is put together of others, without copying
+    /// them. None when they have more bytes together than a file can have (2⁶³ − 1).
+    pub fn from_parts(parts: impl Into<Arc<[Self]>>) -> Option<Self> {
+        let parts = parts.into();
+        let length = parts.iter().try_fold(0_u64, |length, part| length.checked_add(part.len()))?;
+        i64::try_from(length).is_ok().then_some(Self(Inner::Parts { parts, length }))
+    }
+
     /// How many bytes there are.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Inner::Bytes(bytes) => bytes.len() as u64,
-            Inner::Range { length, .. } | Inner::Path { length, .. } => *length,
+            Inner::Range { length, .. } | Inner::Path { length, .. } | Inner::Parts { length, .. } => *length,
         }
     }
 
@@ -59,6 +68,10 @@ impl Content {
             Inner::Path { path, .. } => Source::Path {
                 file: fs_err::File::open(path.as_ref())?.into_parts().0,
                 path: Arc::clone(path),
+            },
+            Inner::Parts { parts, .. } => Source::Parts {
+                readers: parts.iter().map(Self::reader).collect::<io::Result<_>>()?,
+                current: 0,
             },
         };
         Ok(ContentReader { source, position: 0, length: self.len() })
@@ -102,12 +115,38 @@ pub struct ContentReader {
 #[derive(Debug)]
 enum Source {
     Bytes(Arc<[u8]>),
-    Range { file: Arc<File>, offset: u64 },
-    Path { file: File, path: Arc<Path> },
+    Range {
+        file: Arc<File>,
+        offset: u64,
+    },
+    Path {
+        file: File,
+        path: Arc<Path>,
+    },
+    /// All before `current` are read, all behind it stand at their beginning.
+    Parts {
+        readers: Vec<ContentReader>,
+        current: usize,
+    },
 }
 
 impl Read for ContentReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Source::Parts { readers, current } = &mut self.source {
+            // The end of each part is read too: that is where one that grew is found out.
+            while let Some(reader) = readers.get_mut(*current)
+                && !buffer.is_empty()
+            {
+                match reader.read(buffer)? {
+                    0 => *current += 1,
+                    count => {
+                        self.position += count as u64;
+                        return Ok(count);
+                    }
+                }
+            }
+            return Ok(0);
+        }
         let left = self.length - self.position;
         let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         if wanted == 0 {
@@ -133,6 +172,7 @@ impl Read for ContentReader {
                     count => count,
                 }
             }
+            Source::Parts { .. } => 0,
         };
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -152,6 +192,18 @@ impl Seek for ContentReader {
         let position = position.filter(|&position| position <= self.length).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "a position outside of the content")
         })?;
+        if let Source::Parts { readers, current } = &mut self.source {
+            let mut before = 0;
+            *current = readers.len();
+            for (index, reader) in readers.iter_mut().enumerate() {
+                let within = position.saturating_sub(before).min(reader.length);
+                reader.seek(SeekFrom::Start(within))?;
+                before += reader.length;
+                if position < before {
+                    *current = index.min(*current);
+                }
+            }
+        }
         self.position = position;
         Ok(position)
     }
@@ -169,6 +221,20 @@ impl ContentReader {
             Source::Bytes(_) => return Ok(position),
             Source::Range { file, offset } => (&**file, *offset),
             Source::Path { file, .. } => (file, 0),
+            Source::Parts { readers, .. } => {
+                let mut before = 0;
+                for reader in readers {
+                    let end = before + reader.length;
+                    if position < end {
+                        let data = reader.next_data(position.saturating_sub(before))?;
+                        if data < reader.length {
+                            return Ok(position.max(before + data));
+                        }
+                    }
+                    before = end;
+                }
+                return Ok(self.length);
+            }
         };
         // It moves the position that all readers of an open file share; none of them uses it.
         match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset + position)) {
@@ -252,17 +318,43 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_found_out_and_have_holes_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("x");
+        let file = File::create(&path).expect("a file");
+        file.set_len(1 << 20).expect("sized");
+        let hole = Content::from_path(&path, 1 << 20);
+        let content =
+            Content::from_parts([hole.clone(), Content::from_bytes(*b"data"), hole]).expect("small");
+        let reader = content.reader().expect("a reader");
+        let ends = |position| reader.next_data(position).expect("known");
+        assert!([0, 1 << 20].contains(&ends(0)), "{}", ends(0));
+        assert_eq!(ends((1 << 20) + 1), (1 << 20) + 1);
+        assert!([(1 << 20) + 9, (2 << 20) + 4].contains(&ends((1 << 20) + 9)));
+        assert_eq!(ends((2 << 20) + 4), (2 << 20) + 4);
+        file.set_len((1 << 20) + 1).expect("sized");
+        assert_eq!(content.read(4 << 20).expect_err("it grew").kind(), io::ErrorKind::InvalidData);
+        let large = Content::from_path("/nowhere", u64::MAX / 2);
+        assert!(Content::from_parts([large.clone(), large.clone()]).is_none());
+        assert!(Content::from_parts([large.clone(), large.clone(), large]).is_none());
+    }
+
+    #[test]
     fn every_kind_of_content_can_be_read_from_anywhere() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x");
         fs_err::write(&path, b"--abcdef").expect("write");
         let range = Arc::new(File::open(&path).expect("open"));
         fs_err::write(directory.path().join("y"), b"abcdef").expect("write");
+        let parts = [Content::from_bytes(*b"a"), Content::from_bytes(*b""), Content::from_bytes(*b"bcd")];
+        let parts = [Content::from_parts(parts).expect("small"), Content::from_range(range.clone(), 6, 2)];
         for content in [
             Content::from_bytes(b"abcdef".to_vec()),
             Content::from_range(range, 2, 6),
             Content::from_path(directory.path().join("y"), 6),
+            Content::from_parts(parts).expect("small"),
         ] {
+            assert_eq!(content.read(6).expect("read"), b"abcdef");
             let mut reader = content.reader().expect("a reader");
             let mut two = [0; 2];
             for (to, expected) in

@@ -23,6 +23,15 @@ impl ValidTree {
     /// # Errors
     /// When a file's content can't be read.
     pub fn dump(&self) -> std::io::Result<String> {
+        self.listing(|content| Ok(format!("{}:{}", content.len(), sha256(content)?)))
+    }
+
+    /// Like [`ValidTree::dump`] without the hashes of files: no content is read.
+    pub fn outline(&self) -> String {
+        self.listing(|content| Ok(content.len().to_string())).unwrap_or_default()
+    }
+
+    fn listing(&self, file: impl Fn(&Content) -> std::io::Result<String>) -> std::io::Result<String> {
         // A file's first name, by the name that the tree keeps it under.
         let mut first: BTreeMap<&TreePath, &TreePath> = BTreeMap::new();
         for (path, node) in self.iter() {
@@ -40,7 +49,7 @@ impl ValidTree {
             let (letter, what) = match &node.kind {
                 _ if first.get(home).is_some_and(|first| *first != path) => ('h', absolute(first[home])),
                 NodeKind::Directory => ('d', "-".to_owned()),
-                NodeKind::File(content) => ('f', format!("{}:{}", content.len(), sha256(content)?)),
+                NodeKind::File(content) => ('f', file(content)?),
                 NodeKind::Symlink(target) => ('l', escaped(target)),
                 NodeKind::Hardlink(target) => ('h', absolute(target)),
                 NodeKind::CharDevice { major, minor } => ('c', format!("{major}:{minor}")),

@@ -86,6 +86,14 @@ pub enum VmError {
         /// What it says.
         text: String,
     },
+    /// A disk, and nothing that could boot it.
+    #[error("no UEFI firmware for {arch} is installed: there is none of {}", listed(.candidates))]
+    FirmwareMissing {
+        /// Where it was looked for.
+        candidates: Vec<PathBuf>,
+        /// The image's architecture.
+        arch: Arch,
+    },
     /// The emulator is not installed.
     #[error("{program} is not installed: it is not in {}", list(.directories))]
     QemuMissing {
@@ -169,6 +177,12 @@ pub enum VmError {
     NotUp(Box<VerifyFailure>),
 }
 
+/// The candidates in a sentence.
+fn listed(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}
+
 impl VmError {
     pub(super) fn setting(what: &'static str, text: &str, expected: &'static str) -> Self {
         Self::Setting { what, text: text.to_owned(), expected }
@@ -200,7 +214,20 @@ impl VmError {
             Self::NoOutput { kind: "kernel", .. } => {
                 Some("assemble with a kernel: --kernel package:linux-virt, or --kernel PATH".to_owned())
             }
-            Self::NoOutput { .. } => Some("assemble with --initramfs".to_owned()),
+            Self::NoOutput { kind: "boot", .. } => Some("assemble it again: the initramfs that mounts it is missing".to_owned()),
+            Self::NoOutput { kind, .. } => Some(format!("assemble with --{kind}")),
+            Self::FirmwareMissing { arch, .. } => {
+                let debian = match arch {
+                    Arch::X86_64 => "ovmf",
+                    Arch::Aarch64 => "qemu-efi-aarch64",
+                    Arch::Riscv64 => "qemu-efi-riscv64",
+                };
+                Some(format!(
+                    "install it (the package is {debian} on Debian and Ubuntu, {} on Alpine), or name its file with \
+                     --firmware",
+                    if *arch == Arch::X86_64 { "ovmf" } else { "aavmf" }
+                ))
+            }
             Self::QemuMissing { arch, .. } => {
                 let debian = match arch {
                     Arch::X86_64 => "qemu-system-x86",

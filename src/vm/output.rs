@@ -7,15 +7,34 @@ use fs_err as fs;
 use super::VmError;
 use super::trace::Contents;
 use crate::arch::Arch;
-use crate::recipe::PruneLevel;
+use crate::recipe::{ImageFormat, PruneLevel};
 use crate::report::manifest::Manifest;
+
+/// How a guest is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Boot {
+    /// The emulator loads the kernel and an initramfs.
+    Kernel {
+        kernel: PathBuf,
+        initramfs: PathBuf,
+        /// The disk with the root, if that isn't the initramfs.
+        root: Option<PathBuf>,
+    },
+    /// Firmware loads what is on the disk.
+    Disk {
+        disk: PathBuf,
+        /// QEMU's name of the file's format.
+        format: &'static str,
+    },
+}
 
 /// The files that a guest starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BootFiles {
     pub(super) arch: Arch,
-    pub(super) kernel: PathBuf,
-    pub(super) initramfs: PathBuf,
+    pub(super) boot: Boot,
+    /// A disk for what the application writes.
+    pub(super) data: Option<PathBuf>,
     /// As the manifest has it, without what only a virtual machine needs.
     pub(super) command_line: String,
     /// What is in the image.
@@ -23,7 +42,9 @@ pub(super) struct BootFiles {
 }
 
 impl BootFiles {
-    pub(super) fn read(directory: &Path) -> Result<Self, VmError> {
+    /// Takes what is there of `format`, or the first that can be started of the formats in the order of
+    /// [`ImageFormat::ALL`].
+    pub(super) fn read(directory: &Path, format: Option<ImageFormat>) -> Result<Self, VmError> {
         let manifest = Manifest::read(directory)?;
         let path = directory.join(Manifest::FILE_NAME);
         let lacks_modules = manifest.prune >= PruneLevel::Modules;
@@ -48,18 +69,53 @@ impl BootFiles {
             }
             Ok(file)
         };
-        let (kernel, initramfs) = (output("kernel")?, output("initramfs")?);
+        let is_there = |kind: &str| manifest.outputs.iter().any(|output| output.kind == kind);
+        let format = match format {
+            Some(format) => format,
+            None => ImageFormat::ALL
+                .into_iter()
+                .find(|format| is_bootable(*format) && is_there(format.name()))
+                .unwrap_or_default(),
+        };
+        let boot = match format {
+            ImageFormat::Initramfs => {
+                Boot::Kernel { kernel: output("kernel")?, initramfs: output("initramfs")?, root: None }
+            }
+            ImageFormat::Disk => Boot::Disk { disk: output("disk")?, format: "raw" },
+            ImageFormat::Qcow2 => Boot::Disk { disk: output("qcow2")?, format: "qcow2" },
+            format if is_bootable(format) => Boot::Kernel {
+                kernel: output("kernel")?,
+                initramfs: output("boot")?,
+                root: Some(output(format.name())?),
+            },
+            format => {
+                return Err(VmError::Setting {
+                    what: "format",
+                    text: format.name().to_owned(),
+                    expected: "initramfs, ext4, squashfs, erofs, disk or qcow2",
+                });
+            }
+        };
+        // A disk has its own.
+        let has_data = matches!(boot, Boot::Kernel { .. }) && is_there("data");
+        let data = if has_data { Some(output("data")?) } else { None };
         let release = format!("{} {}", manifest.release.name, manifest.release.version);
         let regular = manifest.files.into_iter().filter(|file| matches!(&*file.kind, "file" | "hardlink"));
         let files = regular.map(|file| file.path).collect();
         Ok(Self {
             arch: manifest.arch,
-            kernel,
-            initramfs,
+            boot,
+            data,
             command_line: manifest.command_line,
             contents: Contents { release, lacks_modules, files },
         })
     }
+}
+
+/// Whether QEMU can start it.
+fn is_bootable(format: ImageFormat) -> bool {
+    matches!(format, ImageFormat::Initramfs | ImageFormat::Disk | ImageFormat::Qcow2)
+        || format.is_file_system()
 }
 
 /// Output directories for the tests of this room.
@@ -98,10 +154,11 @@ mod tests {
     fn reads_what_is_consistent() {
         let directory = tempfile::tempdir().expect("a directory");
         sample::write(directory.path());
-        let files = BootFiles::read(directory.path()).expect("consistent");
+        let files = BootFiles::read(directory.path(), None).expect("consistent");
         assert_eq!(files.arch, Arch::X86_64);
-        assert_eq!(files.kernel, directory.path().join("kernel"));
-        assert_eq!(files.initramfs, directory.path().join("initramfs.cpio.xz"));
+        let path = |name: &str| directory.path().join(name);
+        let boot = Boot::Kernel { kernel: path("kernel"), initramfs: path("initramfs.cpio.xz"), root: None };
+        assert_eq!((files.boot, files.data), (boot, None));
         assert_eq!(files.command_line, "console=ttyS0");
         let contents = Contents { release: "a 1".to_owned(), ..Contents::default() };
         assert_eq!(files.contents, contents);
@@ -118,9 +175,48 @@ mod tests {
                 .replace(r#""files":[]"#, &format!(r#""files":[{entries}]"#))
                 .replace(r#""prune":"apps""#, &format!(r#""prune":"{level}""#));
             fs::write(directory.path().join("manifest.json"), changed).expect("written");
-            let contents = BootFiles::read(directory.path()).expect("consistent").contents;
+            let contents = BootFiles::read(directory.path(), None).expect("consistent").contents;
             assert_eq!(contents.lacks_modules, lacks_modules);
             assert_eq!(contents.files, ["/a/x", "/a/y"].map(str::to_owned).into());
+        }
+    }
+
+    #[test]
+    fn the_format_decides_what_is_started() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let all = [
+            ("disk.img", "disk"),
+            ("rootfs.erofs", "erofs"),
+            ("rootfs.ext4", "ext4"),
+            ("boot.cpio.xz", "boot"),
+            ("data.ext4", "data"),
+            ("kernel", "kernel"),
+            ("oci", "oci"),
+        ];
+        for (name, _) in all {
+            fs::write(path(name), "ab").expect("written");
+        }
+        let outputs = all.map(|(name, kind)| output(name, kind, 2)).join(",");
+        fs::write(path("manifest.json"), manifest(2, &outputs)).expect("written");
+        let read = |format| BootFiles::read(directory.path(), format);
+        let rooted = |root: &str| Boot::Kernel {
+            kernel: path("kernel"),
+            initramfs: path("boot.cpio.xz"),
+            root: Some(path(root)),
+        };
+        let files = read(None).expect("ext4");
+        assert_eq!((files.boot, files.data), (rooted("rootfs.ext4"), Some(path("data.ext4"))));
+        let files = read(Some(ImageFormat::Erofs)).expect("erofs");
+        assert_eq!(files.boot, rooted("rootfs.erofs"));
+        let files = read(Some(ImageFormat::Disk)).expect("a disk");
+        assert_eq!((files.boot, files.data), (Boot::Disk { disk: path("disk.img"), format: "raw" }, None));
+        for (format, expected) in [
+            (ImageFormat::Squashfs, "lists no squashfs, which a guest needs"),
+            (ImageFormat::Oci, "\"oci\" is not initramfs, ext4, squashfs, erofs, disk or qcow2"),
+        ] {
+            let error = read(Some(format)).expect_err(expected).to_string();
+            assert!(error.ends_with(expected), "{error}");
         }
     }
 
@@ -148,10 +244,10 @@ mod tests {
             if let Some(text) = text {
                 fs::write(directory.path().join("manifest.json"), text).expect("written");
             }
-            let error = BootFiles::read(directory.path()).expect_err(expected).to_string();
+            let error = BootFiles::read(directory.path(), None).expect_err(expected).to_string();
             assert!(error.ends_with(expected), "{error:?} should end with {expected:?}");
         }
-        let error = BootFiles::read(Path::new("/nonexistent")).expect_err("nothing there");
+        let error = BootFiles::read(Path::new("/nonexistent"), None).expect_err("nothing there");
         assert!(matches!(error, VmError::Manifest(ManifestError::Read { .. })), "{error}");
     }
 }

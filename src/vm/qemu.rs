@@ -4,12 +4,13 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use super::output::BootFiles;
+use super::output::{Boot, BootFiles};
 use super::{Forward, GuestSettings, Machine, VmError, trace};
 use crate::arch::Arch;
 
@@ -46,6 +47,8 @@ impl std::fmt::Display for UsedAccelerator {
 pub(super) struct GuestCommand<'a> {
     pub(super) files: &'a BootFiles,
     pub(super) machine: Machine,
+    pub(super) firmware: Option<&'a Path>,
+    pub(super) snapshot: bool,
     pub(super) memory_mib: NonZeroU32,
     pub(super) cpus: NonZeroU32,
     pub(super) accelerator: UsedAccelerator,
@@ -92,9 +95,42 @@ impl GuestCommand<'_> {
         let rom = if bus == "pci" { ",romfile=" } else { "" };
         add("-device", format!("virtio-net-{bus},netdev=network{rom}").into());
         add("-device", format!("virtio-rng-{bus}").into());
-        add("-kernel", self.files.kernel.clone().into());
-        add("-initrd", self.files.initramfs.clone().into());
-        add("-append", self.command_line().into());
+        let snapshot = if self.snapshot { ",snapshot=on" } else { "" };
+        let mut disk = |name: &str, path: &Path, options: &str, device: &str| {
+            let mut value = OsString::from("file=");
+            value.push(path_in_list(path));
+            value.push(format!(",if=none,id={name}{options}"));
+            add("-drive", value);
+            add("-device", format!("virtio-blk-{bus},drive={name}{device}").into());
+        };
+        match &self.files.boot {
+            Boot::Kernel { root: Some(root), .. } => disk("root", root, ",format=raw,readonly=on", ""),
+            Boot::Kernel { root: None, .. } => {}
+            Boot::Disk { disk: path, format } => {
+                disk("disk", path, &format!(",format={format}{snapshot}"), ",bootindex=0");
+            }
+        }
+        if let Some(data) = &self.files.data {
+            disk("data", data, &format!(",format=raw{snapshot}"), "");
+        }
+        match &self.files.boot {
+            Boot::Kernel { kernel, initramfs, .. } => {
+                add("-kernel", kernel.clone().into());
+                add("-initrd", initramfs.clone().into());
+                add("-append", self.command_line().into());
+            }
+            // The command line is on the disk, and the machine adds to it.
+            Boot::Disk { .. } => {
+                if let Some(firmware) = self.firmware {
+                    let mut value = OsString::from("if=pflash,format=raw,unit=0,readonly=on,file=");
+                    value.push(path_in_list(firmware));
+                    add("-drive", value);
+                }
+                let words =
+                    if self.trace { format!("{NETWORK} {}", trace::REQUEST) } else { NETWORK.to_owned() };
+                add("-smbios", format!("type=11,value=leanfs.cmdline={}", words.replace(',', ",,")).into());
+            }
+        }
         // Nothing that isn't named here: no configuration file, no floppy drive, no monitor, no screen. And no second
         // start: a guest that starts anew, as a kernel does that panicked, ends.
         arguments.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
@@ -128,6 +164,10 @@ impl GuestCommand<'_> {
             // By a triple fault: there is no keyboard controller to ask, and a kernel waits for it for ever.
             add("reboot=", "reboot=t");
         }
+        if matches!(self.files.boot, Boot::Kernel { root: Some(_), .. }) {
+            // Disks are numbered as they are given.
+            words.extend(["root=/dev/vda", "ro"]);
+        }
         words.push(NETWORK);
         if self.trace {
             words.push(trace::REQUEST);
@@ -140,6 +180,67 @@ impl GuestCommand<'_> {
     /// with when KVM's is absent too: it hangs early. Without ACPI it can't switch itself off, and says that it halts.
     fn is_without_acpi(&self) -> bool {
         self.machine == Machine::Microvm && self.accelerator == UsedAccelerator::Tcg
+    }
+}
+
+/// A path in a list of options, where a comma is written twice.
+fn path_in_list(path: &Path) -> OsString {
+    let mut text = Vec::new();
+    for &byte in path.as_os_str().as_bytes() {
+        text.extend(std::iter::repeat_n(byte, if byte == b',' { 2 } else { 1 }));
+    }
+    OsString::from_vec(text)
+}
+
+/// Where distributions have the firmware that boots disks; of several the first that is there.
+const FIRMWARE: [(Arch, &[&str]); 3] = [
+    (
+        Arch::X86_64,
+        &[
+            "/usr/share/OVMF/OVMF_CODE_4M.fd",
+            "/usr/share/OVMF/OVMF_CODE.fd",
+            "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+            "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+            "/usr/share/edk2-ovmf/x64/OVMF_CODE.fd",
+            "/usr/share/qemu/edk2-x86_64-code.fd",
+        ],
+    ),
+    (
+        Arch::Aarch64,
+        &[
+            "/usr/share/AAVMF/AAVMF_CODE.fd",
+            "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+            "/usr/share/qemu/edk2-aarch64-code.fd",
+        ],
+    ),
+    (
+        Arch::Riscv64,
+        &["/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd", "/usr/share/edk2/riscv/RISCV_VIRT_CODE.fd"],
+    ),
+];
+
+/// The firmware, for what needs one.
+pub(super) fn firmware(
+    settings: &GuestSettings,
+    files: &BootFiles,
+    machine: Machine,
+) -> Result<Option<PathBuf>, VmError> {
+    if matches!(files.boot, Boot::Kernel { .. }) {
+        return Ok(None);
+    }
+    if machine == Machine::Microvm {
+        let (text, expected) = ("microvm".to_owned(), "a machine that boots disks: pc");
+        return Err(VmError::Setting { what: "machine", text, expected });
+    }
+    let places =
+        FIRMWARE.into_iter().find(|(arch, _)| *arch == files.arch).map_or(&[][..], |(_, places)| places);
+    let mut candidates = match &settings.firmware {
+        Some(path) => vec![path.clone()],
+        None => places.iter().map(PathBuf::from).collect(),
+    };
+    match candidates.iter().position(|path| path.is_file()) {
+        Some(place) => Ok(Some(candidates.swap_remove(place))),
+        None => Err(VmError::FirmwareMissing { candidates, arch: files.arch }),
     }
 }
 
@@ -215,8 +316,12 @@ mod tests {
     fn files(arch: Arch, command_line: &str) -> BootFiles {
         BootFiles {
             arch,
-            kernel: "out/kernel".into(),
-            initramfs: "out/initramfs.cpio.xz".into(),
+            boot: Boot::Kernel {
+                kernel: "out/kernel".into(),
+                initramfs: "out/initramfs.cpio.xz".into(),
+                root: None,
+            },
+            data: None,
             command_line: command_line.into(),
             contents: trace::Contents::default(),
         }
@@ -233,6 +338,8 @@ mod tests {
         let command = GuestCommand {
             files: &files,
             machine: Machine::Pc,
+            firmware: None,
+            snapshot: false,
             memory_mib: NonZeroU32::new(256).expect("not zero"),
             cpus: cpus(None, UsedAccelerator::Tcg),
             accelerator: UsedAccelerator::Tcg,
@@ -256,6 +363,8 @@ mod tests {
         let command = GuestCommand {
             files: &files,
             machine: Machine::Microvm,
+            firmware: None,
+            snapshot: false,
             memory_mib: NonZeroU32::new(64).expect("not zero"),
             cpus: NonZeroU32::new(3).expect("not zero"),
             accelerator: UsedAccelerator::Kvm,
@@ -286,6 +395,8 @@ mod tests {
             let command = GuestCommand {
                 files: &files(arch, "console=ttyAMA0"),
                 machine: Machine::Virt,
+                firmware: None,
+                snapshot: false,
                 memory_mib: NonZeroU32::new(256).expect("not zero"),
                 cpus: NonZeroU32::MIN,
                 accelerator: UsedAccelerator::Tcg,
@@ -297,6 +408,56 @@ mod tests {
             assert!(text.starts_with(&format!("-machine\nvirt\n-accel\ntcg\n-cpu\n{processor}\n")), "{text}");
             assert!(text.contains("\n-append\nconsole=ttyAMA0 panic=-1 leanfs.ip="), "{text}");
         }
+    }
+
+    #[test]
+    fn roots_and_disks() {
+        let kernel = |root: Option<&str>| Boot::Kernel {
+            kernel: "out/kernel".into(),
+            initramfs: "out/boot.cpio.xz".into(),
+            root: root.map(PathBuf::from),
+        };
+        let disk = Boot::Disk { disk: "a,b/disk.qcow2".into(), format: "qcow2" };
+        let text = |boot: Boot, machine, snapshot| {
+            let data = matches!(boot, Boot::Kernel { .. }).then(|| "out/data.ext4".into());
+            let files = BootFiles { boot, data, ..files(Arch::X86_64, "console=ttyS0") };
+            arguments(&GuestCommand {
+                files: &files,
+                machine,
+                firmware: Some(Path::new("/fw.fd")),
+                snapshot,
+                memory_mib: NonZeroU32::new(256).expect("not zero"),
+                cpus: NonZeroU32::MIN,
+                accelerator: UsedAccelerator::Kvm,
+                forwards: &[],
+                terminal_signals: false,
+                trace: false,
+            })
+        };
+        let rooted = text(kernel(Some("out/rootfs.erofs")), Machine::Microvm, false);
+        for part in [
+            "\n-drive\nfile=out/rootfs.erofs,if=none,id=root,format=raw,readonly=on\n-device\nvirtio-blk-device,drive=root\n",
+            "\n-drive\nfile=out/data.ext4,if=none,id=data,format=raw\n-device\nvirtio-blk-device,drive=data\n",
+            "\n-initrd\nout/boot.cpio.xz\n-append\nconsole=ttyS0 panic=-1 root=/dev/vda ro leanfs.ip=",
+        ] {
+            assert!(rooted.contains(part), "{part:?} in {rooted:?}");
+        }
+        let unrooted = text(kernel(None), Machine::Pc, true);
+        assert!(
+            unrooted.contains("file=out/data.ext4,if=none,id=data,format=raw,snapshot=on\n"),
+            "{unrooted:?}"
+        );
+        assert!(!unrooted.contains("root=/dev"), "{unrooted:?}");
+        let booted = text(disk, Machine::Pc, true);
+        for part in [
+            "\n-drive\nfile=a,,b/disk.qcow2,if=none,id=disk,format=qcow2,snapshot=on\n\
+             -device\nvirtio-blk-pci,drive=disk,bootindex=0\n",
+            "\n-drive\nif=pflash,format=raw,unit=0,readonly=on,file=/fw.fd\n\
+             -smbios\ntype=11,value=leanfs.cmdline=leanfs.ip=10.0.2.15/24,,gateway=10.0.2.2,,dns=10.0.2.3\n",
+        ] {
+            assert!(booted.contains(part), "{part:?} in {booted:?}");
+        }
+        assert!(!booted.contains("-kernel") && !booted.contains("-append"), "{booted:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::VmError;
+use crate::recipe::ImageFormat;
 
 /// What [`launch`](super::launch) and [`verify`](super::verify) have in common: the image and the machine.
 #[derive(Debug, Clone)]
@@ -14,6 +15,13 @@ use super::VmError;
 pub struct GuestSettings {
     /// An output directory of [`assemble`](crate::assemble()): it holds `manifest.json`, an initramfs and a kernel.
     pub directory: PathBuf,
+    /// Which of the outputs is started; `None` takes the first that can be, of the formats in the order of
+    /// [`ImageFormat::ALL`].
+    pub format: Option<ImageFormat>,
+    /// Firmware that boots disks; `None` takes the UEFI firmware that is installed.
+    pub firmware: Option<PathBuf>,
+    /// Whether what the guest writes to its disks is thrown away.
+    pub snapshot: bool,
     /// The kind of machine; `None` takes `pc` for x86_64 and `virt` for the others.
     pub machine: Option<Machine>,
     /// Memory in MiB.
@@ -41,6 +49,9 @@ impl GuestSettings {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
+            format: None,
+            firmware: None,
+            snapshot: false,
             machine: None,
             memory_mib: NonZeroU32::new(256).expect("not zero"),
             cpus: None,
@@ -91,9 +102,13 @@ pub struct VerifySettings {
 
 impl VerifySettings {
     /// The guest that `directory` describes, 120 seconds, and nothing expected yet.
+    ///
+    /// The guest's disks stay as they are ([`GuestSettings::snapshot`]).
     pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let mut guest = GuestSettings::new(directory);
+        guest.snapshot = true;
         Self {
-            guest: GuestSettings::new(directory),
+            guest,
             expect: Vec::new(),
             expect_http: Vec::new(),
             timeout: Duration::from_secs(120),

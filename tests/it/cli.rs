@@ -126,7 +126,7 @@ fn wrong_usage_is_2() {
     for (arguments, message) in [
         (&[][..], "Usage: leanfs"),
         (&["assembel"], "unrecognized subcommand 'assembel'"),
-        (&["assemble", "--ext4"], "unexpected argument '--ext4'"),
+        (&["assemble", "--vhd"], "unexpected argument '--vhd'"),
         (&["assemble", "--compress", "bzip2"], "xz[:0-9], zstd[:1-22], gzip[:1-9], lz4 and none are"),
         (&["assemble", "--prune", "all"], "none, apps, chunks and modules are"),
         (&["assemble", "--arch", "vax"], "x86_64, aarch64 and riscv64 are"),

@@ -18,8 +18,9 @@ fn image_of(release: &Path, output: &Path, progress: &dyn Reporter) -> Result<Ma
     let mut recipe = Recipe::new(release, Arch::X86_64, output, output.with_extension("cache"));
     recipe.offline = true;
     recipe.kernel = KernelSource::None;
-    recipe.images =
-        vec![ImageSpec { format: ImageFormat::Initramfs, compression: Compression::Zstd { level: Some(3) } }];
+    let mut image = ImageSpec::new(ImageFormat::Initramfs);
+    image.compress = Some(Compression::Zstd { level: Some(3) });
+    recipe.images = vec![image];
     recipe.run.env.insert("GREETING".to_owned(), "hello".to_owned());
     leanfs::assemble(&recipe, progress)
 }

@@ -5,8 +5,9 @@
 //! their own run always, the rest with `LEANFS_TEST_FULL=1` (`cargo xtask test --full`).
 
 mod behaviour;
-mod bench;
+pub(crate) mod bench;
 mod boots;
+mod formats;
 mod promises;
 mod running;
 mod trace;

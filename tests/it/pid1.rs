@@ -10,10 +10,12 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use leanfs::arch::Arch;
+use leanfs::image::ext4;
+use leanfs::image::target::Target;
 use leanfs::kernel::{self, Kernel};
 use leanfs::layer::start::StartPlan;
 use leanfs::layer::{init_conf, skeleton};
-use leanfs::recipe::{OnExit, RunSettings};
+use leanfs::recipe::{DataSettings, OnExit, RunSettings};
 use leanfs::tree::{Content, Metadata, Node, Origin, SpoolWriter, Tree, TreePath};
 use leanfs::{archive, image};
 
@@ -40,6 +42,7 @@ $bb ip -4 -o addr show | $bb awk '{print $2, $4}' | each address
 $bb ip route | $bb awk '{print $1, $2, $3}' | each route
 each name-server </etc/resolv.conf
 $bb cut -d ' ' -f 1 /proc/modules | each module
+echo kept >/data/file && $bb sync && fact data "$($bb cat /data/file)"
 fact copy "$($bb cat /run/new/place/copied) $($bb stat -c %a /run/new/place/copied)"
 # Its own number, process group, session and terminal.
 set -- $($bb cut -d ' ' -f 1,5,6,7 /proc/$$/stat)
@@ -57,6 +60,9 @@ $bb sleep 0.3
 kill -TERM 1
 while :; do $bb sleep 0.1; done
 "#;
+
+/// A disk for data; what is there is given to the machine.
+const DATA: &str = "data.ext4";
 
 fn path(text: &str) -> TreePath {
     text.parse().expect("a good path")
@@ -91,8 +97,8 @@ impl Machine {
             let tar = archive::open(&package(name)).expect("an .apk");
             archive::read_whole_tar(tar, spool, &Origin::skeleton()).expect("a package")
         };
-        let kernel =
-            kernel::from_package(&unpack("linux-virt-"), Arch::X86_64, &[]).expect("a kernel package");
+        let kernel = kernel::from_package(&unpack("linux-virt-"), Arch::X86_64, &["virtio_blk", "ext4"])
+            .expect("a kernel package");
         let mut base = Tree::new();
         for (package, file) in [("busybox-1", "bin/busybox"), ("musl-1", "lib/ld-musl-x86_64.so.1")] {
             let tree = unpack(package);
@@ -124,11 +130,14 @@ impl Machine {
     fn boot(&self, tree: Tree, network: bool, command_line: &str, last: &str) -> Vec<String> {
         let _one = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
         let [kernel, initramfs] = self.write(tree);
+        let data = self.directory.path().join(DATA);
         let mut child = Command::new(QEMU)
             .args(["-accel", "tcg", "-cpu", "max", "-m", "256", "-nographic", "-no-reboot", "-nodefaults"])
             .args(["-serial", "stdio"])
             .args(["-nic", if network { "user,model=virtio-net-pci" } else { "none" }])
             .args(["-kernel".as_ref(), kernel.as_os_str(), "-initrd".as_ref(), initramfs.as_os_str()])
+            .args(if data.is_file() { &["-drive"][..] } else { &[] })
+            .args(data.is_file().then(|| format!("file={},if=virtio,format=raw", data.display())))
             .args(["-append", &format!("console=ttyS0 quiet panic=-1 no_timer_check {command_line}")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -205,6 +214,19 @@ fn says(console: &[String], text: &str) {
     assert!(console.iter().any(|line| line.contains(text)), "the console doesn't say {text:?}");
 }
 
+/// An empty file system with a journal, labelled as data is.
+fn empty_disk(place: &Path, size: u64) {
+    let tree = Tree::new().validate().expect("a root is enough");
+    let file = std::fs::File::create(place).expect("room");
+    let settings = ext4::Settings {
+        size: ext4::Size::Exact(size),
+        journal: ext4::Journal::Default,
+        label: DataSettings::LABEL.into(),
+        ..Default::default()
+    };
+    ext4::write(&tree, &settings, Target::new(&file)).expect("written");
+}
+
 /// Everything that PID 1 does for a program, and what it does with signals and orphans, in one boot.
 fn does_its_contract(pid1: &[u8]) {
     let Some(machine) = Machine::new() else { return };
@@ -219,7 +241,10 @@ fn does_its_contract(pid1: &[u8]) {
     let mut run = RunSettings::default();
     run.hostname = "web.example".to_owned();
     run.env.insert("GONE".to_owned(), "2".to_owned());
-    let mut conf = init_conf::render(&plan, &run, &machine.modules());
+    let data = DataSettings { size: 8 << 20, mount: "/data".to_owned() };
+    let disk = machine.directory.path().join(DATA);
+    empty_disk(&disk, data.size);
+    let mut conf = init_conf::render(&plan, &run, &machine.modules(), Some(&data));
     conf.extend_from_slice(b"colour red\nmodule /lib/nothing.ko\n");
     let number = conf.iter().filter(|&&byte| byte == b'\n').count() - 1;
     add(&mut tree, init_conf::PATH, Content::from_bytes(conf), Metadata::FILE);
@@ -241,9 +266,15 @@ fn does_its_contract(pid1: &[u8]) {
     assert_eq!(facts(&console, "directory"), ["/app"]);
     assert_eq!(facts(&console, "hostname"), ["web.example"]);
     let mounts = facts(&console, "mount");
-    for mount in
-        ["/proc proc", "/sys sysfs", "/dev devtmpfs", "/dev/pts devpts", "/dev/shm tmpfs", "/run tmpfs"]
-    {
+    for mount in [
+        "/data ext4",
+        "/proc proc",
+        "/sys sysfs",
+        "/dev devtmpfs",
+        "/dev/pts devpts",
+        "/dev/shm tmpfs",
+        "/run tmpfs",
+    ] {
         assert!(mounts.contains(&mount), "{mount} in {mounts:?}");
     }
     let devices = ["null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"];
@@ -255,6 +286,12 @@ fn does_its_contract(pid1: &[u8]) {
     let modules = facts(&console, "module");
     assert!(modules.contains(&"virtio_net") && modules.contains(&"virtio_rng"), "{modules:?}");
     assert_eq!(facts(&console, "copy"), ["copied 640"]);
+    assert_eq!(facts(&console, "data"), ["kept"]);
+    // It was unmounted: nothing has to be replayed.
+    let mut head = [0; 2048];
+    fs_err::File::open(&disk).and_then(|mut file| file.read_exact(&mut head)).expect("readable");
+    let (state, incompatible) = (head[1024 + 58], head[1024 + 96]);
+    assert_eq!((state & 1, incompatible & 4), (1, 0), "clean, and no recovery is needed");
     assert_eq!(facts(&console, "session"), ["own"]);
     assert_eq!(facts(&console, "terminal"), ["yes"]);
     assert_eq!(facts(&console, "files"), ["65536"]);
@@ -283,7 +320,12 @@ fn says_what_goes_wrong(pid1: &[u8]) {
     plan.directory = path("nowhere");
     let mut run = RunSettings::default();
     run.on_exit = OnExit::Halt;
-    add(&mut tree, init_conf::PATH, Content::from_bytes(init_conf::render(&plan, &run, &[])), Metadata::FILE);
+    add(
+        &mut tree,
+        init_conf::PATH,
+        Content::from_bytes(init_conf::render(&plan, &run, &[], None)),
+        Metadata::FILE,
+    );
     let command_line = "leanfs.ip=10.0.2.15/24,gateway=10.0.2.2 leanfs.on-exit=reboot leanfs.hostname=plain";
     let console = machine.boot(tree, false, command_line, "reboot: Restarting system");
     says(&console, "name=plain.local");

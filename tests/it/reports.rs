@@ -230,7 +230,7 @@ fn an_image_that_is_too_large_is_1_and_changes_nothing() {
         &failed,
         1,
         &[
-            "Error: the image is larger than it may be\nCaused by: initramfs.cpio: 4",
+            "Error: the image is larger than it may be\nCaused by: initramfs.cpio: ",
             "more than the limit `image` of 10,000\n  its largest parts are:\n    ",
             " PID 1\n",
             "Hint: nothing was written",

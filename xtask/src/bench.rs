@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: leanfs beside the usual tools on the same files, on this machine.
 
+pub(crate) mod images;
 mod start;
 
 use std::path::Path;
@@ -99,7 +100,8 @@ pub(crate) fn run() -> Result<()> {
     let named: Vec<(String, _)> =
         images.into_iter().map(|(name, output)| (format!("leanfs, profile {name}"), output)).collect();
     let named: Vec<(&str, _)> = named.iter().map(|(name, output)| (name.as_str(), output.clone())).collect();
-    start::compare(&project.join("_build/prod/rel/hello"), "hello", &named, "hello from")
+    start::compare(&project.join("_build/prod/rel/hello"), "hello", &named, "hello from")?;
+    images::compare()
 }
 
 fn row(name: &str, cost: &Cost, file: &Path) -> Result<()> {

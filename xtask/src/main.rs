@@ -25,7 +25,7 @@ usage: cargo xtask TASK
   demo             a sample release from its sources to its first line in QEMU
   test [--full]    everything that CI runs; --full also what CI only samples
   mirror [DIR]     a real, signed Alpine repository (default target/mirror)
-  bench            leanfs beside the usual tools, on this machine
+  bench [images]   leanfs beside the usual tools, on this machine; or file system images alone
   setup            what the other tasks do first: installs what is missing
 ";
 
@@ -46,6 +46,11 @@ fn main() -> ExitCode {
         ["test"] => suite::run(false),
         ["test", "--full"] => suite::run(true),
         ["bench"] => bench::run(),
+        ["bench", "images"] => bench::images::compare(),
+        // What `bench` measures, in a process of its own.
+        ["image", format, compression, directory, image] => {
+            bench::images::write(format, compression, Path::new(directory), Path::new(image))
+        }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

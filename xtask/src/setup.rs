@@ -28,6 +28,18 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("binutils", &["/usr/bin/readelf"]),
     ("strace", &["/usr/bin/strace"]),
     ("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
+    ("squashfs-tools", &["/usr/bin/unsquashfs"]),
+    ("erofs-utils", &["/usr/bin/fsck.erofs"]),
+    ("libarchive-tools", &["/usr/bin/bsdtar"]),
+    ("attr", &["/usr/bin/setfattr"]),
+    ("skopeo", &["/usr/bin/skopeo"]),
+    ("umoci", &["/usr/bin/umoci"]),
+    ("fdisk", &["/usr/sbin/sfdisk", "/sbin/sfdisk"]),
+    ("dosfstools", &["/usr/sbin/fsck.fat", "/sbin/fsck.fat"]),
+    ("mtools", &["/usr/bin/mdir"]),
+    // Disks: the UEFI stub that goes into them, and the firmware that boots them.
+    ("systemd-boot-efi", &["/usr/lib/systemd/boot/efi/linuxx64.efi.stub"]),
+    ("ovmf", &["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd"]),
     // Make files that no compiler makes by itself, and hold libraries of other architectures, to be stripped.
     ("patchelf", &["/usr/bin/patchelf"]),
     ("binutils-aarch64-linux-gnu", &["/usr/bin/aarch64-linux-gnu-ld"]),

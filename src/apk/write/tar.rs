@@ -3,22 +3,8 @@
 use std::io::{Read, Write};
 
 use crate::apk::ApkError;
-
-/// Tar's unit.
-const BLOCK: usize = 512;
-
-/// What an entry is; the values are ustar's `typeflag`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    File = b'0' as isize,
-    Hardlink = b'1' as isize,
-    Symlink = b'2' as isize,
-    CharDevice = b'3' as isize,
-    BlockDevice = b'4' as isize,
-    Directory = b'5' as isize,
-    Fifo = b'6' as isize,
-    Pax = b'x' as isize,
-}
+pub(super) use crate::archive::ustar::Kind;
+use crate::archive::ustar::{self, BLOCK, FieldTooSmall, NAME, pax_record};
 
 /// One entry's header.
 #[derive(Debug, Clone)]
@@ -89,14 +75,13 @@ impl<W: Write> SegmentWriter<W> {
     pub(super) fn entry(&mut self, mut header: Header<'_>, content: &mut dyn Read) -> Result<(), ApkError> {
         let (mut path, mut target) = (header.path, header.target);
         // What does not fit into ustar's fields goes into pax records; the fields keep the beginning.
-        const FIELD: usize = 100;
-        if path.len() > FIELD {
+        if path.len() > NAME {
             header.pax.push((b"path".to_vec(), path.to_vec()));
-            path = &path[..FIELD];
+            path = &path[..NAME];
         }
-        if target.len() > FIELD {
+        if target.len() > NAME {
             header.pax.push((b"linkpath".to_vec(), target.to_vec()));
-            target = &target[..FIELD];
+            target = &target[..NAME];
         }
         if !header.pax.is_empty() {
             header.pax.sort();
@@ -127,62 +112,33 @@ impl<W: Write> SegmentWriter<W> {
     }
 
     fn block(&self, header: &Header<'_>, path: &[u8], target: &[u8]) -> Result<[u8; BLOCK], ApkError> {
-        let mut block = [0; BLOCK];
-        let number = |field: &'static str, value: u64, digits: usize| {
-            let text = format!("{value:0digits$o}");
-            if text.len() > digits {
-                return Err(ApkError::Unpackable {
-                    path: shown(header.path),
-                    reason: format!("its {field} {value} is too large for a package"),
-                });
-            }
-            Ok(text.into_bytes())
-        };
-        let mtime = u64::try_from(header.mtime).map_err(|_| ApkError::Unpackable {
-            path: shown(header.path),
-            reason: "its time is before 1970".to_owned(),
-        })?;
-        let owner: &[u8] = if header.uid == 0 { b"root" } else { b"" };
-        let group: &[u8] = if header.gid == 0 { b"root" } else { b"" };
-        let mut fields: Vec<(usize, Vec<u8>)> = vec![
-            (0, path.to_vec()),
-            (100, number("mode", header.mode.into(), 7)?),
-            (108, number("owner", header.uid.into(), 7)?),
-            (116, number("group", header.gid.into(), 7)?),
-            (124, number("size", header.size, 11)?),
-            (136, number("time", mtime, 11)?),
-            (148, b"        ".to_vec()),
-            (156, vec![header.kind as u8]),
-            (157, target.to_vec()),
-            (257, b"ustar\x0000".to_vec()),
-            (265, owner.to_vec()),
-            (297, group.to_vec()),
-        ];
-        if matches!(header.kind, Kind::CharDevice | Kind::BlockDevice) {
-            fields.push((329, number("device number", header.device.0.into(), 7)?));
-            fields.push((337, number("device number", header.device.1.into(), 7)?));
+        let unpackable = |reason| ApkError::Unpackable { path: shown(header.path), reason };
+        let too_large =
+            |field: &str, value: u64| unpackable(format!("its {field} {value} is too large for a package"));
+        // apk reads octal digits only.
+        if header.size > 0o77_777_777_777 {
+            return Err(too_large("size", header.size));
         }
-        for (offset, value) in fields {
-            block[offset..offset + value.len()].copy_from_slice(&value);
+        let is_device = matches!(header.kind, Kind::CharDevice | Kind::BlockDevice);
+        ustar::Header {
+            uid: header.uid,
+            gid: header.gid,
+            size: header.size,
+            mtime: u64::try_from(header.mtime)
+                .map_err(|_| unpackable("its time is before 1970".to_owned()))?,
+            linkname: target,
+            uname: if header.uid == 0 { b"root" } else { b"" },
+            gname: if header.gid == 0 { b"root" } else { b"" },
+            device: is_device.then_some(header.device),
+            ..ustar::Header::new(path, header.kind, header.mode)
         }
-        let sum: u32 = block.iter().copied().map(u32::from).sum();
-        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        Ok(block)
+        .to_block()
+        .map_err(|FieldTooSmall { field, value }| too_large(field, value))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ApkError> {
         self.output.write_all(bytes).map_err(super::while_writing)
     }
-}
-
-/// `LENGTH KEYWORD=VALUE\n`, where the length counts its own digits.
-fn pax_record(keyword: &[u8], value: &[u8]) -> Vec<u8> {
-    let rest = keyword.len() + value.len() + b" =\n".len();
-    let mut length = rest + 1;
-    while length != rest + length.to_string().len() {
-        length = rest + length.to_string().len();
-    }
-    [length.to_string().as_bytes(), b" ", keyword, b"=", value, b"\n"].concat()
 }
 
 fn shown(path: &[u8]) -> String {
@@ -192,18 +148,6 @@ fn shown(path: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lengths_of_pax_records_count_themselves() {
-        for (value, expected) in [("x", "6 a=x\n"), ("xxxx", "9 a=xxxx\n"), ("xxxxx", "11 a=xxxxx\n")] {
-            assert_eq!(pax_record(b"a", value.as_bytes()), expected.as_bytes());
-        }
-        for length in [90, 93, 94, 95, 96, 990, 993, 994, 995, 1000] {
-            let record = pax_record(b"a", &vec![b'x'; length]);
-            let digits: Vec<u8> = record.iter().copied().take_while(u8::is_ascii_digit).collect();
-            assert_eq!(String::from_utf8(digits).expect("digits"), record.len().to_string());
-        }
-    }
 
     #[test]
     fn what_does_not_fit_is_refused() {

@@ -117,7 +117,7 @@ impl<'a> Space<'a> {
         let skipped = if tail > 0 && last + tail > BLOCK { (BLOCK - last).next_multiple_of(SLOT) } else { 0 };
         let end = skipped + size;
         let block = self.blocks(end.div_ceil(BLOCK))?;
-        if end % BLOCK != 0 {
+        if !end.is_multiple_of(BLOCK) {
             self.open.push(Shared::new(block + (end / BLOCK) as u32, end % BLOCK));
         }
         Some(u64::from(block) * BLOCK + skipped)

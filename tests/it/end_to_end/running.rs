@@ -95,6 +95,21 @@ impl Running {
         Ok(answer)
     }
 
+    /// Ends the emulator as a loss of power would.
+    pub(crate) fn kill_emulator(self) {
+        let parent = self.leanfs.id().to_string();
+        let emulator = fs_err::read_dir("/proc").expect("readable").flatten().find_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            // "NUMBER (NAME) STATE PARENT …", and NAME may hold anything.
+            let stat = fs_err::read_to_string(entry.path().join("stat")).ok()?;
+            let is_child = stat.rsplit_once(") ")?.1.split(' ').nth(1) == Some(&parent);
+            if is_child { rustix::process::Pid::from_raw(number) } else { None }
+        });
+        let emulator = emulator.unwrap_or_else(|| panic!("leanfs has a child:\n{}", self.console()));
+        rustix::process::kill_process(emulator, rustix::process::Signal::KILL).expect("it runs");
+        self.end();
+    }
+
     /// Waits for the guest's end; how `leanfs` ended, and the whole console.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let deadline = Instant::now() + PATIENCE;

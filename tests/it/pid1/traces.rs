@@ -49,7 +49,7 @@ fn tree(machine: &Machine, pid1: &[u8]) -> Tree {
     let arguments = ["/app/opens.sh", "-mode", "embedded", "-extra", "-mode", "embedded"];
     let mut plan = plan(&arguments);
     plan.env = vec![("RELEASE_MODE".to_owned(), "embedded".to_owned())];
-    let conf = init_conf::render(&plan, &RunSettings::default(), &machine.modules());
+    let conf = init_conf::render(&plan, &RunSettings::default(), &machine.modules(), None);
     add(&mut tree, init_conf::PATH, Content::from_bytes(conf), Metadata::FILE);
     tree
 }
