@@ -10,6 +10,7 @@ mod fetch;
 mod fuzz_entries;
 mod html;
 mod image_basis;
+mod image_erofs;
 mod image_ext4;
 mod image_squashfs;
 mod image_tar;
