@@ -25,6 +25,8 @@ pub(in crate::image) const WINDOW: usize = 65_535;
 /// What a half of a token holds at most; it stands for "and more bytes follow".
 const HALF: usize = 15;
 
+/// After so many bytes in a row where nothing matches each step becomes one byte longer.
+const PATIENCE: usize = 64;
 /// A price that nothing has.
 const UNREACHED: u32 = u32::MAX;
 
@@ -70,18 +72,18 @@ struct Sequence {
 }
 
 impl Packer {
-    pub(in crate::image) fn new(effort: Effort) -> Self {
-        Self { finder: MatchFinder::new(), steps: Vec::new(), sequences: Vec::new(), effort }
-    }
-
-    /// Forgets what it knew: the blocks that follow are of another input.
-    pub(in crate::image) fn begin(&mut self, input: &[u8]) {
-        self.finder.begin(input.len());
+    /// For blocks of at most about `capacity` bytes.
+    pub(in crate::image) fn new(effort: Effort, capacity: usize) -> Self {
+        Self {
+            finder: MatchFinder::new(capacity.saturating_mul(2)),
+            steps: Vec::new(),
+            sequences: Vec::new(),
+            effort,
+        }
     }
 
     /// Compresses `input` from `start` on into `output`, which it clears, up to `capacity` bytes, and gives how many
-    /// bytes of input they hold (0 where not even one fits). Calls for one input must go from its beginning to its
-    /// end. Memory grows with what a block holds: 16 bytes for each byte of input.
+    /// bytes of input they hold (0 where not even one fits). Memory grows with what a block holds: 16 bytes for each byte of input.
     pub(in crate::image) fn pack(
         &mut self,
         input: &[u8],
@@ -94,6 +96,7 @@ impl Packer {
             return 0;
         }
         self.sequences.clear();
+        self.finder.begin(start);
         let end = match self.effort {
             Effort::Quick => self.parse_quickly(input, start, capacity),
             Effort::Careful { depth, enough } => self.parse(input, start, capacity, depth, enough),
@@ -117,6 +120,7 @@ impl Packer {
         let search_end = input.len().saturating_sub(MATCH_LIMIT);
         let match_end = input.len().saturating_sub(LAST_LITERALS);
         let mut known = (0_usize, 0_usize);
+        let mut misses = 0;
         let mut place = 0;
         while place < rest {
             let step = self.steps[place];
@@ -133,22 +137,38 @@ impl Packer {
             known = (known.0.saturating_sub(1), known.1);
             let payable = (budget - step.price) as usize * 255 + HALF + LEAST_MATCH;
             let end = match_end.min(here.saturating_add(payable));
-            let (length, distance) = self.finder.longest(input, here, start, end, known, depth, enough);
+            let (length, distance) = self.finder.longest(input, here, end, known, depth, enough);
+            // After a literal, a match that began one byte earlier is dearer by it, wherever it ends.
+            let dear = if step.length == 0 && place > 0 { known.0 } else { 0 };
             known = (length, distance);
             if length < LEAST_MATCH {
                 place += 1;
+                misses += 1;
+                // Where nothing has matched for long, most places are passed over.
+                for _ in 0..misses / PATIENCE {
+                    let step = self.steps[place];
+                    if place >= rest || step.price > budget {
+                        break;
+                    }
+                    self.reach(place + 1, step.after_literal());
+                    place += 1;
+                }
                 continue;
             }
+            misses = 0;
             if self.steps.len() <= place + length {
                 self.steps.resize(place + length + 1, NOWHERE);
             }
             let distance = u16::try_from(distance).expect("no match is further away than the window");
             let base = step.price + 3;
-            for (count, slot) in self.steps[place..=place + length].iter_mut().enumerate().skip(LEAST_MATCH) {
-                let price = base + more_bytes(count - LEAST_MATCH);
+            for (count, slot) in
+                self.steps[..=place + length].iter_mut().enumerate().skip(place + LEAST_MATCH.max(dear + 1))
+            {
+                let length = count - place;
+                let price = base + more_bytes(length - LEAST_MATCH);
                 // At the same price a match is better than a literal: the run of literals begins anew.
                 if price < slot.price || price == slot.price && slot.length == 0 {
-                    *slot = Step { price, length: count as u32, distance, literals: 0 };
+                    *slot = Step { price, length: length as u32, distance, literals: 0 };
                 }
             }
             if length >= enough {
@@ -207,8 +227,6 @@ impl Packer {
     }
 
     fn parse_quickly(&mut self, input: &[u8], start: usize, capacity: usize) -> usize {
-        /// After so many misses in a row each step becomes one byte longer.
-        const PATIENCE: usize = 64;
         /// What must be left for the last sequence: its token, and literals enough after the shortest match.
         const RESERVE: usize = 1 + MATCH_LIMIT - LEAST_MATCH;
         let search_end = input.len().saturating_sub(MATCH_LIMIT);
@@ -222,7 +240,7 @@ impl Packer {
             if spent + (place - anchor) > capacity {
                 break;
             }
-            let Some(found) = self.finder.quick(input, place, start) else {
+            let Some(found) = self.finder.quick(input, place) else {
                 misses += 1;
                 place += 1 + misses / PATIENCE;
                 continue;
@@ -356,7 +374,6 @@ mod tests {
 
     /// All blocks of an input; each one must be what it says it is.
     fn blocks(packer: &mut Packer, input: &[u8], capacity: usize) -> usize {
-        packer.begin(input);
         let (mut at, mut count) = (0, 0);
         let mut block = Vec::new();
         while at < input.len() {
@@ -378,8 +395,8 @@ mod tests {
 
     #[test]
     fn blocks_are_full_and_hold_what_they_say() {
-        let mut careful = Packer::new(CAREFUL);
-        let mut quick = Packer::new(Effort::Quick);
+        let mut careful = Packer::new(CAREFUL, 4096);
+        let mut quick = Packer::new(Effort::Quick, 4096);
         for input in [text(), vec![0; 1_200_000], (0..=255_u8).cycle().take(100_000).collect()] {
             for capacity in [64, 4096, 65_536] {
                 let few = blocks(&mut careful, &input, capacity);
@@ -394,8 +411,7 @@ mod tests {
     fn care_beats_the_quick_parser_clearly_on_text() {
         let input = [&include_bytes!("../../tree.rs")[..], include_bytes!("../../recipe.rs")].concat();
         let size = |effort| {
-            let mut packer = Packer::new(effort);
-            packer.begin(&input);
+            let mut packer = Packer::new(effort, 4096);
             let mut block = Vec::new();
             assert_eq!(packer.pack(&input, 0, input.len(), &mut block), input.len());
             block.len()
@@ -423,8 +439,7 @@ mod tests {
             })
             .collect();
         for effort in [CAREFUL, Effort::Quick] {
-            let mut packer = Packer::new(effort);
-            packer.begin(&noise);
+            let mut packer = Packer::new(effort, 4096);
             let mut block = Vec::new();
             // A token, 16 more bytes of the length, the literals.
             assert_eq!(packer.pack(&noise, 0, 4096, &mut block), 4079);
@@ -441,12 +456,12 @@ mod tests {
         ) {
             let input: Vec<u8> = pieces.iter().flat_map(|(bytes, times)| bytes.repeat(*times)).collect();
             let effort = if quick { Effort::Quick } else { CAREFUL };
-            let mut packer = Packer::new(effort);
+            let mut packer = Packer::new(effort, 4096);
             // The second input must not see what the first one left.
             blocks(&mut packer, &input, capacity);
             let other: Vec<u8> = input.iter().rev().copied().collect();
             let with = blocks(&mut packer, &other, capacity);
-            prop_assert_eq!(with, blocks(&mut Packer::new(effort), &other, capacity));
+            prop_assert_eq!(with, blocks(&mut Packer::new(effort, 4096), &other, capacity));
         }
     }
 }

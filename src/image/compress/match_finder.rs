@@ -1,60 +1,65 @@
 //! Where bytes that come again have been before: a table of hashes with chains.
 //!
-//! Positions of one input after the other are counted on and on, so that nothing has to be cleared between two
-//! inputs: what is older than the input's beginning is passed over.
+//! Blocks know nothing of what stands before them, and each begins with an empty table. To empty it, positions are
+//! counted on from block to block: what counts less than the block's first byte is of another one.
 
 use super::lz4_block::WINDOW;
 
-const HASH_BITS: u32 = 15;
 /// Slots of the chain: the power of two above the window.
 const CHAIN: usize = 1 << 16;
+/// How many places are looked at by their first four bytes where a match is known already.
+const NEAR: u32 = 2;
 /// Where the counting begins again.
-const LAST: u32 = u32::MAX / 2;
+const LAST: u32 = 1 << 31;
 
 /// The places of four bytes each.
 #[derive(Debug)]
 pub(super) struct MatchFinder {
-    /// By hash: the count of the last place, one more than it is (0 is none).
+    /// By hash: the count of the last place.
     heads: Vec<u32>,
-    /// By place: how far back the place before it with the same hash is; 0 where there is none.
+    /// By place in the block: how far back the place before it with the same hash is; 0 where there is none.
     chain: Vec<u16>,
-    /// What the first place of the input counts as.
+    /// How far the hash of four bytes is shifted to be a place in `heads`.
+    shift: u32,
+    /// Where the block begins.
+    start: usize,
+    /// What its first byte counts as; never 0, as which nothing counts.
     base: u32,
-    /// The length of the input.
-    length: u32,
-    /// The first place of the input that is not in the tables yet.
+    /// The first place that is not in the tables yet.
     next: usize,
 }
 
 impl MatchFinder {
-    pub(super) fn new() -> Self {
-        Self { heads: vec![0; 1 << HASH_BITS], chain: vec![0; CHAIN], base: 1, length: 0, next: 0 }
+    /// For blocks of about so many bytes of input: the smaller the tables, the more of them is in the processor's cache.
+    pub(super) fn new(block: usize) -> Self {
+        let bits = block.next_power_of_two().ilog2().clamp(10, 16);
+        Self {
+            heads: vec![0; 1 << bits],
+            chain: vec![0; CHAIN],
+            shift: u32::BITS - bits,
+            start: 0,
+            base: 1,
+            next: 0,
+        }
     }
 
-    /// Another input of `length` bytes, of which at most 1 GiB are looked at.
-    pub(super) fn begin(&mut self, length: usize) {
-        let length = u32::try_from(length).unwrap_or(LAST).min(LAST);
-        self.base += self.length;
+    /// A block begins at `start`; it must have less than 1 GiB.
+    pub(super) fn begin(&mut self, start: usize) {
+        self.base += (self.next - self.start) as u32;
         if self.base > LAST {
             self.heads.fill(0);
             self.base = 1;
         }
-        self.length = length;
-        self.next = 0;
+        self.start = start;
+        self.next = start;
     }
 
-    /// The longest match at `here` that begins at `start` or later and ends at `end` or earlier, and its distance.
-    /// `known` is one that is known already. At most `depth` places are looked at, and none after one with
-    /// a match of `enough` bytes.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "all of them change from byte to byte or are the parser's limits"
-    )]
+    /// The longest match at `here` that ends at `end` or earlier, and its distance. `known` is one that is known already.
+    /// At most `depth` places are looked at, and none after one with a match of `enough` bytes.
     pub(super) fn longest(
         &mut self,
         input: &[u8],
         here: usize,
-        start: usize,
         end: usize,
         known: (usize, usize),
         depth: u32,
@@ -65,54 +70,81 @@ impl MatchFinder {
         if best >= enough {
             return known;
         }
-        let lowest = here.saturating_sub(WINDOW).max(start);
+        let lowest = here.saturating_sub(WINDOW).max(self.start);
         let wanted = read_u32(input, here);
-        let Some(mut there) = self.head(wanted) else { return known };
-        // What an earlier block's parser looked at beyond its own end is in the chain too.
         let mut left = depth;
-        loop {
-            if there < lowest {
-                break;
-            }
-            if there < here {
-                if left == 0 {
+        // The nearest ones, by their first four bytes.
+        let near = if best < 4 { depth } else { NEAR.min(depth) };
+        let mut next = self.head(wanted);
+        while let Some(there) = next
+            && there >= lowest
+            && left > depth - near
+        {
+            left -= 1;
+            next = self.before(there);
+            if (best < 4 || here + best < end && input[there + best] == input[here + best])
+                && read_u32(input, there) == wanted
+            {
+                let length = common(input, there, here, end);
+                if length > best {
+                    (best, distance) = (length, here - there);
+                    if length >= enough || here + length >= end {
+                        return (best, distance);
+                    }
                     break;
                 }
+            }
+        }
+        if best < 4 {
+            return (best, distance);
+        }
+        // A longer match has the four bytes up to the first that this one hasn't: they are rarer than its first four.
+        'longer: while here + best < end {
+            let ahead = best - 3;
+            let wanted = read_u32(input, here + ahead);
+            let mut next = self.head(wanted);
+            while let Some(place) = next
+                && place >= lowest + ahead
+                && left > 0
+            {
                 left -= 1;
-                if (best < 4 || here + best < end && input[there + best] == input[here + best])
-                    && read_u32(input, there) == wanted
-                {
+                next = self.before(place);
+                let there = place - ahead;
+                if read_u32(input, place) == wanted {
                     let length = common(input, there, here, end);
                     if length > best {
                         (best, distance) = (length, here - there);
-                        if length >= enough || here + length >= end {
-                            break;
+                        if length >= enough {
+                            break 'longer;
                         }
+                        continue 'longer;
                     }
                 }
             }
-            let back = usize::from(self.chain[(self.base as usize + there) % CHAIN]);
-            if back == 0 || back > there {
-                break;
-            }
-            there -= back;
+            break;
         }
         (best, distance)
     }
 
-    /// A match at `here` that begins at `start` or later: where it begins. `here` is entered.
-    pub(super) fn quick(&mut self, input: &[u8], here: usize, start: usize) -> Option<usize> {
+    /// The place before this one with the same hash.
+    fn before(&self, place: usize) -> Option<usize> {
+        let back = usize::from(self.chain[(place - self.start) % CHAIN]);
+        if back == 0 { None } else { place.checked_sub(back) }
+    }
+
+    /// A match at `here`: where it begins. `here` is entered.
+    pub(super) fn quick(&mut self, input: &[u8], here: usize) -> Option<usize> {
         let wanted = read_u32(input, here);
-        let slot = &mut self.heads[hash(wanted)];
-        let there = std::mem::replace(slot, self.base + here as u32);
-        let there = there.checked_sub(self.base)? as usize;
-        (there >= start && there < here && here - there <= WINDOW && read_u32(input, there) == wanted)
-            .then_some(there)
+        let there = self.head(wanted);
+        self.note(input, here);
+        there.filter(|&there| here - there <= WINDOW && read_u32(input, there) == wanted)
     }
 
     /// Enters one place for [`MatchFinder::quick`].
     pub(super) fn note(&mut self, input: &[u8], place: usize) {
-        self.heads[hash(read_u32(input, place))] = self.base + place as u32;
+        let hash = self.hash(read_u32(input, place));
+        self.heads[hash] = self.count(place);
+        self.next = self.next.max(place + 1);
     }
 
     /// Enters all places before `here`.
@@ -120,22 +152,27 @@ impl MatchFinder {
         while self.next < here {
             let place = self.next;
             self.next += 1;
-            let count = self.base + place as u32;
-            let slot = &mut self.heads[hash(read_u32(input, place))];
+            let count = self.count(place);
+            let hash = self.hash(read_u32(input, place));
+            let slot = &mut self.heads[hash];
             let back = count - *slot;
             let known = *slot >= self.base && back as usize <= WINDOW;
-            self.chain[count as usize % CHAIN] = if known { back as u16 } else { 0 };
             *slot = count;
+            self.chain[(place - self.start) % CHAIN] = if known { back as u16 } else { 0 };
         }
     }
 
     fn head(&self, value: u32) -> Option<usize> {
-        Some(self.heads[hash(value)].checked_sub(self.base)? as usize)
+        Some(self.start + self.heads[self.hash(value)].checked_sub(self.base)? as usize)
     }
-}
 
-fn hash(value: u32) -> usize {
-    (value.wrapping_mul(2_654_435_761) >> (32 - HASH_BITS)) as usize
+    fn hash(&self, value: u32) -> usize {
+        (value.wrapping_mul(2_654_435_761) >> self.shift) as usize
+    }
+
+    fn count(&self, place: usize) -> u32 {
+        self.base + (place - self.start) as u32
+    }
 }
 
 /// The four bytes at `place`, of which there must be as many.

@@ -90,14 +90,14 @@ impl Clusters {
     pub(super) fn new(compressor: Compressor, level: Level, tails: bool) -> io::Result<Self> {
         let capacity = usize::from(compressor.cluster_blocks) * BLOCK_BYTES;
         let method = match level {
-            Level::Lz4 { quick: true } => Method::Lz4(Box::new(Packer::new(Effort::Quick))),
+            Level::Lz4 { quick: true } => Method::Lz4(Box::new(Packer::new(Effort::Quick, capacity))),
             Level::Lz4 { quick: false } => {
                 let e = |n: &str, d: usize| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
                 let _ = LZ4_CARE;
-                Method::Lz4(Box::new(Packer::new(Effort::Careful {
-                    depth: e("DEPTH", 64) as u32,
-                    enough: e("ENOUGH", 64),
-                })))
+                Method::Lz4(Box::new(Packer::new(
+                    Effort::Careful { depth: e("DEPTH", 64) as u32, enough: e("ENOUGH", 64) },
+                    capacity,
+                )))
             }
             Level::Zstd(level) => Method::Zstd(Box::new(Fitting::new(level, compressor.window_log)?)),
         };
@@ -109,9 +109,8 @@ impl Clusters {
         debug_assert!(last || piece.len().is_multiple_of(BLOCK_BYTES));
         let may_be_tail = last && self.tails;
         let mut packed = Packed::default();
-        match &mut self.method {
-            Method::Lz4(packer) => packer.begin(piece),
-            Method::Zstd(fitting) => fitting.guess = 3 * self.capacity,
+        if let Method::Zstd(fitting) = &mut self.method {
+            fitting.guess = 3 * self.capacity;
         }
         let mut at = 0;
         while at < piece.len() {

@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(space.take(u64::MAX), Some(GROUP + 10..3 * GROUP));
         assert_eq!(space.take(u64::MAX), Some(3 * GROUP + 10..4 * GROUP));
         assert_eq!(space.take(1), None);
-        assert_eq!(space.used(4 * GROUP), [0..4 * GROUP]);
+        assert_eq!(space.used(4 * GROUP), vec![0..4 * GROUP]);
         assert!(Space::new(10, 30).take_all(20));
         assert!(!Space::new(10, 30).take_all(21));
     }
