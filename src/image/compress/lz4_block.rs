@@ -110,6 +110,13 @@ impl Packer {
         end - start
     }
 
+    /// How much [`Packer::pack`] would find room for at least, quickly.
+    pub(in crate::image) fn glance(&mut self, input: &[u8], start: usize, capacity: usize) -> usize {
+        self.sequences.clear();
+        self.finder.begin(start);
+        self.parse_quickly(input, start, capacity) - start
+    }
+
     /// Fills `sequences`, and gives where the block ends.
     fn parse(&mut self, input: &[u8], start: usize, capacity: usize, depth: u32, enough: usize) -> usize {
         // No way costs more than one byte for each and one for 255: beyond it the literals end anyway.

@@ -15,7 +15,7 @@ use crate::image::compress::lz4_block::{Effort, Packer};
 /// that inodes share would be little emptier than one of its own.
 const MOST_TAIL: usize = 3840;
 /// How many places the careful LZ4 parser looks at for each byte, and with which match it is content.
-const LZ4_CARE: Effort = Effort::Careful { depth: 64, enough: 64 };
+const LZ4_CARE: Effort = Effort::Careful { depth: 32, enough: 64 };
 
 /// A part of a file, and where it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub(super) struct Clusters {
     most: usize,
     tails: bool,
     cluster: Vec<u8>,
+    /// The extent before could not be compressed, so the next one can't either, most likely.
+    doubt: bool,
 }
 
 enum Method {
@@ -91,17 +93,17 @@ impl Clusters {
         let capacity = usize::from(compressor.cluster_blocks) * BLOCK_BYTES;
         let method = match level {
             Level::Lz4 { quick: true } => Method::Lz4(Box::new(Packer::new(Effort::Quick, capacity))),
-            Level::Lz4 { quick: false } => {
-                let e = |n: &str, d: usize| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
-                let _ = LZ4_CARE;
-                Method::Lz4(Box::new(Packer::new(
-                    Effort::Careful { depth: e("DEPTH", 64) as u32, enough: e("ENOUGH", 64) },
-                    capacity,
-                )))
-            }
+            Level::Lz4 { quick: false } => Method::Lz4(Box::new(Packer::new(LZ4_CARE, capacity))),
             Level::Zstd(level) => Method::Zstd(Box::new(Fitting::new(level, compressor.window_log)?)),
         };
-        Ok(Self { method, capacity, most: (4 * capacity).max(1 << 20), tails, cluster: Vec::new() })
+        Ok(Self {
+            method,
+            capacity,
+            most: (4 * capacity).max(1 << 20),
+            tails,
+            cluster: Vec::new(),
+            doubt: false,
+        })
     }
 
     /// Compresses a piece of a file; the extents of the next piece follow. All pieces but the `last` have whole blocks.
@@ -112,6 +114,7 @@ impl Clusters {
         if let Method::Zstd(fitting) = &mut self.method {
             fitting.guess = 3 * self.capacity;
         }
+        self.doubt = false;
         let mut at = 0;
         while at < piece.len() {
             let rest = &piece[at..];
@@ -133,7 +136,8 @@ impl Clusters {
                 }
             }
             let blocks = self.cluster.len().div_ceil(BLOCK_BYTES);
-            if !self.cluster.is_empty() && taken > blocks * BLOCK_BYTES {
+            self.doubt = self.cluster.is_empty() || taken <= blocks * BLOCK_BYTES;
+            if !self.doubt {
                 packed.compressed(taken, &self.cluster);
                 at += taken;
             } else {
@@ -152,7 +156,14 @@ impl Clusters {
     fn fit(&mut self, piece: &[u8], at: usize, capacity: usize) -> io::Result<usize> {
         let end = piece.len().min(at + self.most);
         match &mut self.method {
-            Method::Lz4(packer) => Ok(packer.pack(&piece[..end], at, capacity, &mut self.cluster)),
+            Method::Lz4(packer) => {
+                let enough = end - at > capacity;
+                if self.doubt && enough && packer.glance(&piece[..end], at, capacity) < capacity {
+                    self.cluster.clear();
+                    return Ok(capacity);
+                }
+                Ok(packer.pack(&piece[..end], at, capacity, &mut self.cluster))
+            }
             Method::Zstd(fitting) => fitting.fit(&piece[at..end], capacity, &mut self.cluster),
         }
     }
