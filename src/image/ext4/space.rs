@@ -1,7 +1,7 @@
 //! Which blocks are given out.
 //!
-//! Blocks are given out from the first one up, past the copies of superblock and descriptors, so that nearly all of
-//! what is used is a few long ranges, however large the file system is.
+//! Blocks are given out from the first one up, past the copies of superblock and descriptors, so that nearly
+//! all of what is used is a few long ranges, however large the file system is.
 
 use std::ops::Range;
 
@@ -80,8 +80,8 @@ impl Space {
         true
     }
 
-    /// From now on groups with copies begin with `base` blocks, no more than before, and there are `limit` blocks: what
-    /// was kept for more is a gap.
+    /// From now on groups with copies begin with `base` blocks, no more than before, and there are `limit`
+    /// blocks: what was kept for more is a gap.
     pub(super) fn settle(&mut self, base: u64, limit: u64) {
         if self.next == self.base {
             self.next = base;
