@@ -1,31 +1,33 @@
 //! ext4: the file system that can be written to, for disks and data partitions.
 //!
-//! Source: the kernel's [ext4 data structures](https://docs.kernel.org/filesystems/ext4/); each file below names its
-//! part. The features are those that `mke2fs -t ext4` gives by default, of which every kernel since 3.18 mounts all:
-//! 64-bit block numbers, extents, checksums over all metadata, hashed directories, tables of 16 groups together
-//! (`flex_bg`), large and many-linked files. `ea_inode` (Linux 4.13) is set only where a value of an attribute wants it.
-//! Blocks have 4,096 bytes, inodes 256.
+//! Source: the kernel's [ext4 data structures](https://docs.kernel.org/filesystems/ext4/); each file below
+//! names its part. The features are those that `mke2fs -t ext4` gives by default, of which every kernel since
+//! 3.18 mounts all: 64-bit block numbers, extents, checksums over all metadata, hashed directories, tables of
+//! 16 groups together (`flex_bg`), large and many-linked files. `ea_inode` (Linux 4.13) is set only where a
+//! value of an attribute wants it. Blocks have 4,096 bytes, inodes 256.
 //!
 //! # How an image comes to be
 //!
 //! Each content is read once, in large pieces; blocks are given out as it is read, from the first one up, and
-//! blocks of zeros get none. What depends on contents (bitmaps, inode tables, the journal, the size itself) has its
-//! place behind them, which `flex_bg` allows, and is written afterwards. All that must be known before is how much room
-//! the descriptors of the groups take at the beginning: an upper bound that follows from the sizes, of which too
-//! much becomes ordinary blocks again. So no content is read twice and no data is moved, and memory grows with the
-//! number of nodes only: a tree of extents is written block by block while its file is, bitmaps are made
-//! from the few ranges that are used.
+//! blocks of zeros get none. What depends on contents (bitmaps, inode tables, the journal, the size itself) has
+//! its place behind them, which `flex_bg` allows, and is written afterwards. All that must be known before is
+//! how much room the descriptors of the groups take at the beginning: an upper bound that follows from the
+//! sizes, of which too much becomes ordinary blocks again. So no data is moved, and memory grows with the
+//! number of nodes only: a tree of extents is written block by block while its file is, bitmaps are made from
+//! the few ranges that are used.
 //!
-//! A given size is checked before: by the sizes, and where these don't fit, by reading the contents for their blocks of
-//! zeros.
+//! Two things are read beforehand. Where a given size is too small by the sizes of the files, their contents
+//! are read for their blocks of zeros, so that the size is refused before anything is written. And where large
+//! files could make the room for descriptors much larger than it must be, they are read until it is clear that
+//! they are not hardly more than holes, which takes a small part of them.
 //!
 //! # What is decided here
 //!
 //! * Access, change and creation time of a node are its modification time.
 //! * `lost+found` is made where the tree has none, with mode 0700 and room for names, as `e2fsck` wants it.
 //! * Nothing of a tree is lost. What has no place is refused: times outside 1901–2446 (and some that `e2fsck`
-//!   takes for others), attributes that are no `user.`, `trusted.`, `security.` or access control list, more than 65,000
-//!   names of a file, empty links.
+//!   takes for others), attributes that are no `user.`, `trusted.`, `security.` or access control list, more
+//!   than 65,000 names of a file, empty links.
 
 mod census;
 mod checksum;
@@ -80,7 +82,8 @@ const FORMAT: &str = "ext4";
 /// How large an image becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// As large as what it holds, and no larger.
+    /// As large as what it holds, and no larger: no block is free, and no more inodes than fill the last block of
+    /// their table. Every 32,768 inodes want a group of 128 MiB, full or not.
     Fit,
     /// So many bytes: the file system takes all whole blocks of them. A last group of blocks that would have
     /// hardly more than its own tables is left out of it, as `mke2fs` does.
@@ -94,8 +97,8 @@ pub enum Size {
 pub enum Journal {
     /// None: for what is never written to.
     None,
-    /// As `mke2fs` chooses by the size of the file system: 4 MiB from 8 MiB on, 16 MiB from 128 MiB on … 1 GiB from
-    /// 128 GiB on. None below 8 MiB.
+    /// As `mke2fs` chooses by the size of the file system: 4 MiB from 8 MiB on, 16 MiB from 128 MiB on … 1 GiB
+    /// from 128 GiB on. None below 8 MiB.
     Default,
     /// So many bytes: at least 4 MiB.
     Bytes(u64),
@@ -130,9 +133,11 @@ pub struct Settings {
     /// How much only root may use, in percent: at most 50.
     pub reserved_percent: u8,
     /// One inode is made for so many bytes of an exact size, or of free ones; 0 for 16 KiB, from 4 TiB on 32 KiB,
-    /// from 16 TiB on 64 KiB, as `mke2fs` does. Never fewer than the tree needs.
+    /// from 16 TiB on 64 KiB, as `mke2fs` does. Never fewer than the tree needs. What is added later has as many
+    /// inodes to a group as there are now.
     pub bytes_per_inode: u64,
-    /// When the file system was made, in seconds since 1970: before 2038. `e2fsck` complains of a time in the future.
+    /// When the file system was made, in seconds since 1970: before 2310. `e2fsck` complains of a time in the
+    /// future.
     pub created: i64,
 }
 
@@ -153,12 +158,14 @@ impl Default for Settings {
     }
 }
 
-/// Writes the whole tree, and gives the image's length in bytes. The same tree and settings always give the same bytes.
+/// Writes the whole tree, and gives the image's length in bytes. The same tree and settings always give the
+/// same bytes.
 ///
 /// # Errors
-/// Before anything is written: [`ImageError::CannotHold`], [`ImageError::Settings`], and [`ImageError::TooSmall`] with
-/// the least size that is enough. Later: [`ImageError::Content`] and [`ImageError::Write`]; and
-/// [`ImageError::TooSmall`] when a file has got fewer zeros than it had when it was looked at.
+/// Before anything is written: [`ImageError::CannotHold`], [`ImageError::Settings`], and
+/// [`ImageError::TooSmall`] with the least larger size that is enough. Later: [`ImageError::Content`] and
+/// [`ImageError::Write`]; and [`ImageError::TooSmall`] when a file has got fewer zeros than it had when it was
+/// looked at.
 pub fn write(tree: &ValidTree, settings: &Settings, target: Target<'_>) -> Result<u64, ImageError> {
     check(settings)?;
     let added = census::lost_found(tree, settings)?;
@@ -168,16 +175,27 @@ pub fn write(tree: &ValidTree, settings: &Settings, target: Target<'_>) -> Resul
         // The host's file system may have no files of this size.
         target.set_len(bytes).map_err(ImageError::Write)?;
     }
-    let mut output = Output::new(target);
-    let (space, states) = fill::fill(&census, settings, &plan, &mut output)?;
-    let placement = plan.place(&space, &census, settings)?;
+    let placement = std::thread::scope(|scope| {
+        let mut output = Output::new(target, scope);
+        let (space, states) = fill::fill(&census, settings, &plan, &mut output)?;
+        let placement = plan.place(&space, &census, settings)?;
+        let seed = checksum::crc32c(checksum::START, &settings.uuid);
+        Finish {
+            census: &census,
+            settings,
+            states: &states,
+            placement: &placement,
+            output: &mut output,
+            seed,
+        }
+        .write()?;
+        output.finish()?;
+        Ok::<_, ImageError>(placement)
+    })?;
     let length = match settings.size {
-        Size::Exact(bytes) => bytes,
+        Size::Exact(bytes) => return Ok(bytes),
         Size::Fit | Size::Free(_) => placement.layout.blocks * BLOCK,
     };
-    let seed = checksum::crc32c(checksum::START, &settings.uuid);
-    Finish { census: &census, settings, states: &states, placement: &placement, output: &mut output, seed }
-        .write()?;
     target.set_len(length).map_err(ImageError::Write)?;
     Ok(length)
 }
@@ -187,8 +205,8 @@ fn check(settings: &Settings) -> Result<(), ImageError> {
         format!("a label has at most 16 bytes and no NUL, and \"{}\" has not", settings.label.escape_ascii())
     } else if settings.reserved_percent > 50 {
         format!("at most 50 % can be reserved, not {} %", settings.reserved_percent)
-    } else if i32::try_from(settings.created).is_err() || settings.created < 0 {
-        format!("a file system can be made between 1970 and 2038, not {} s after 1970", settings.created)
+    } else if settings.created < 0 || inode::time_defect(settings.created).is_some() {
+        format!("a file system can be made between 1970 and 2310, not {} s after 1970", settings.created)
     } else if let Journal::Bytes(bytes) = settings.journal
         && !(journal::LEAST..=journal::MOST).contains(&bytes.div_ceil(BLOCK))
     {
@@ -235,7 +253,7 @@ impl Plan {
         Self::from_need(exactly, small, inodes, settings).ok_or_else(|| {
             let demand = demand(exactly, inodes);
             let (needed, size) = match settings.size {
-                Size::Exact(bytes) => (layout::least_exact(demand, settings), bytes),
+                Size::Exact(bytes) => (layout::least_exact(demand, bytes / BLOCK, settings), bytes),
                 Size::Fit => (layout::bound(demand, 0, settings).blocks, MOST_BLOCKS * BLOCK),
                 Size::Free(bytes) => {
                     (layout::bound(demand, bytes.div_ceil(BLOCK), settings).blocks, MOST_BLOCKS * BLOCK)
@@ -303,8 +321,8 @@ impl Plan {
     }
 }
 
-/// What the files of at least so many bytes need, which are read for that; none as soon as they turn out to have more
-/// than `most` blocks with something in them.
+/// What the files of at least so many bytes need, which are read for that; none as soon as they turn out to
+/// have more than `most` blocks with something in them.
 fn holds(census: &Census<'_>, least: u64, most: u64) -> Result<Option<Need>, ImageError> {
     let mut sum = Need::default();
     let mut buffer = vec![0; content::PIECE];

@@ -7,7 +7,8 @@
 //! - What a `ustar` header holds stands there alone; an extension header is only written for the rest: names that are
 //!   too long or have other characters than ASCII's, owners from 2^21 on, times before 1970 or from 2^33 on, sizes
 //!   from 8 GiB on, extended attributes.
-//! - Entries stand in path order. Of a file with several names the first carries the content and the others, as
+//! - What a directory holds stands behind it without a gap, by name: readers set a directory's time when they see
+//!   something that is not in it (in path order `a-b` would come between `a` and `a/b`). Of a file with several names the first carries the content and the others, as
 //!   hardlinks after it, carry its owner, mode, time and extended attributes again, because readers that apply them
 //!   at every name would lose `security.capability` with the owner.
 //! - Owners are numbers only: names would be looked up where the archive is unpacked.
@@ -15,6 +16,7 @@
 
 mod entry;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
@@ -140,6 +142,11 @@ fn copy(
     output.write_all(&[0; BLOCK][..(BLOCK - beyond) % BLOCK]).map_err(ImageError::Write)
 }
 
+/// The order of entries: all of a directory together.
+fn by_directory(a: &TreePath, b: &TreePath) -> Ordering {
+    a.components().cmp(b.components())
+}
+
 fn is_whiteout(path: &TreePath) -> bool {
     path.file_name().is_some_and(|name| name.starts_with(WHITEOUT))
 }
@@ -188,7 +195,9 @@ impl Plan<'_> {
             self.visit_above(path, &mut directories, visit)?;
             visit(&Entry::whiteout(path), None)?;
         }
-        for (path, node) in self.tree.iter() {
+        let mut nodes: Vec<(&TreePath, &Node)> = self.tree.iter().collect();
+        nodes.sort_by(|(a, _), (b, _)| by_directory(a, b));
+        for (path, node) in nodes {
             if !self.contains(path, node) || directories.contains(path) {
                 continue;
             }
@@ -248,7 +257,7 @@ impl Plan<'_> {
             let written = names
                 .into_iter()
                 .filter(|name| self.tree.tree().get(name).is_some_and(|node| self.contains(name, node)));
-            if let Some(first) = written.min() {
+            if let Some(first) = written.min_by(|a, b| by_directory(a, b)) {
                 carriers.insert(target, first);
             }
         }

@@ -1,14 +1,17 @@
 //! The first program of a guest that looks at images with its kernel's own file systems: it loads the modules, mounts
-//! each image of `/jobs`, runs `/lister` on it, and writes to the virtio port `report` what came of it.
+//! each image of its jobs, runs the lister on it, and writes to the virtio port `report` what came of it. All that it
+//! has stands in `/.guest`, so that it can look at what else was unpacked into the initramfs, too.
 //!
-//! `/jobs` has a line for each image, its words separated by tabs: what to do (`list`, or `change` and then list),
-//! the drive's serial number, the file system, the mount options (`-` for none). The report says
+//! `jobs` has a line for each image, its words separated by tabs: what to do (`list`, or `change` and then list, or
+//! `unpacked` to list the initramfs), a name, which is the drive's serial number, the file system, the mount options
+//! (`-` for none). The report says
 //!
 //! ```text
 //! == begin SERIAL
 //! (what the lister prints)
 //! == kernel (a line of the kernel's log since `begin`, of a warning or worse)
 //! == failed (why it went wrong)
+//! == took (milliseconds)
 //! == end SERIAL
 //! ```
 //!
@@ -52,7 +55,9 @@ const SYS_FINIT_MODULE: i64 = 313;
 const RLIMIT_NOFILE: c_int = 7;
 const O_NONBLOCK: i32 = 0o4000;
 const POWER_OFF: c_int = 0x4321_fedc;
-const MOUNT_POINT: &str = "/mnt";
+const MOUNT_POINT: &str = "/.guest/mnt";
+/// What every initramfs of this kernel has, and the guest's own.
+const NOT_UNPACKED: [&str; 3] = ["/.guest", "/dev", "/root"];
 
 fn main() {
     if let Err(error) = run() {
@@ -68,12 +73,10 @@ fn main() {
 fn run() -> io::Result<()> {
     // SAFETY: the limits are two numbers.
     unsafe { setrlimit(RLIMIT_NOFILE, &[1 << 20, 1 << 20]) };
-    for (kind, place) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
-        fs::create_dir_all(place)?;
+    for (kind, place) in [("devtmpfs", "/.guest/dev"), ("sysfs", "/.guest/sys")] {
         mounted(kind, place, kind, 0, "")?;
     }
-    fs::create_dir_all(MOUNT_POINT)?;
-    for module in fs::read_to_string("/modules")?.lines() {
+    for module in fs::read_to_string("/.guest/modules")?.lines() {
         let file = File::open(module)?;
         // SAFETY: an open file, a string and no flags, as finit_module(2) has them.
         if unsafe { syscall(SYS_FINIT_MODULE, file.as_raw_fd(), c"".as_ptr(), 0) } != 0 {
@@ -81,14 +84,15 @@ fn run() -> io::Result<()> {
         }
     }
     let mut report = OpenOptions::new().write(true).open(report_port()?)?;
-    let mut log = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open("/dev/kmsg")?;
+    let mut log = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open("/.guest/dev/kmsg")?;
     log.seek(SeekFrom::End(0))?;
-    for job in fs::read_to_string("/jobs")?.lines() {
+    for job in fs::read_to_string("/.guest/jobs")?.lines() {
         let words: Vec<&str> = job.split('\t').collect();
         let [what, serial, kind, options] = words[..] else {
             return Err(io::Error::other(format!("not a job: {job:?}")));
         };
         writeln!(report, "== begin {serial}")?;
+        let started = Instant::now();
         let result = look(&mut report, what, serial, kind, if options == "-" { "" } else { options });
         for line in complaints(&mut log)? {
             writeln!(report, "== kernel {line}")?;
@@ -96,12 +100,15 @@ fn run() -> io::Result<()> {
         if let Err(error) = result {
             writeln!(report, "== failed {error}")?;
         }
-        writeln!(report, "== end {serial}")?;
+        writeln!(report, "== took {}\n== end {serial}", started.elapsed().as_millis())?;
     }
     writeln!(report, "== done")
 }
 
 fn look(report: &mut File, what: &str, serial: &str, kind: &str, options: &str) -> io::Result<()> {
+    if what == "unpacked" {
+        return list(report, "/", &NOT_UNPACKED);
+    }
     let device = drive(serial)?;
     if what == "change" {
         mounted(&device, MOUNT_POINT, kind, 0, options)?;
@@ -110,15 +117,21 @@ fn look(report: &mut File, what: &str, serial: &str, kind: &str, options: &str) 
         changed?;
     }
     mounted(&device, MOUNT_POINT, kind, MS_RDONLY, options)?;
-    let status = Command::new("/lister")
-        .args(["--strict", "--skip", "/lost+found", "--whole-seconds"])
-        .args(fs::read_to_string("/lister-options")?.lines())
-        .arg(MOUNT_POINT)
-        .stdout(Stdio::from(report.try_clone()?))
-        .status();
+    let listed = list(report, MOUNT_POINT, &["/lost+found"]);
     unmounted()?;
+    listed
+}
+
+fn list(report: &mut File, directory: &str, skipped: &[&str]) -> io::Result<()> {
+    let status = Command::new("/.guest/lister")
+        .args(["--strict"])
+        .args(skipped.iter().flat_map(|path| ["--skip", path]))
+        .args(fs::read_to_string("/.guest/lister-options")?.lines())
+        .arg(directory)
+        .stdout(Stdio::from(report.try_clone()?))
+        .status()?;
     // What the lister complains of stands in what it prints.
-    match status?.code() {
+    match status.code() {
         Some(0 | 1) => Ok(()),
         _ => Err(io::Error::other("the lister crashed")),
     }
@@ -149,10 +162,10 @@ fn checked(result: c_int, what: std::fmt::Arguments<'_>) -> io::Result<()> {
 
 /// The device of the drive with this serial number.
 fn drive(serial: &str) -> io::Result<String> {
-    for entry in fs::read_dir("/sys/block")? {
+    for entry in fs::read_dir("/.guest/sys/block")? {
         let entry = entry?;
         if fs::read_to_string(entry.path().join("serial")).is_ok_and(|found| found.trim() == serial) {
-            return Ok(format!("/dev/{}", entry.file_name().to_string_lossy()));
+            return Ok(format!("/.guest/dev/{}", entry.file_name().to_string_lossy()));
         }
     }
     Err(io::Error::other(format!("there is no drive {serial}")))
@@ -161,9 +174,9 @@ fn drive(serial: &str) -> io::Result<String> {
 fn report_port() -> io::Result<PathBuf> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(20) {
-        for entry in fs::read_dir("/sys/class/virtio-ports").into_iter().flatten() {
+        for entry in fs::read_dir("/.guest/sys/class/virtio-ports").into_iter().flatten() {
             let entry = entry?;
-            let device = Path::new("/dev").join(entry.file_name());
+            let device = Path::new("/.guest/dev").join(entry.file_name());
             if fs::read_to_string(entry.path().join("name")).is_ok_and(|name| name.trim() == "report")
                 && device.exists()
             {
@@ -174,6 +187,9 @@ fn report_port() -> io::Result<PathBuf> {
     }
     Err(io::Error::other("there is no port for the report"))
 }
+
+/// What kernels complain of when their machine is slow, as emulated ones are.
+const OF_SLOWNESS: [&str; 6] = ["hrtimer:", "clocksource:", "rcu:", "workqueue:", "sched:", "watchdog:"];
 
 /// What the kernel has said since the last call that was a warning or worse; a record of its log has
 /// `PRIORITY,NUMBER,TIME,FLAGS;TEXT`.
@@ -196,7 +212,8 @@ fn complaints(log: &mut File) -> io::Result<Vec<String>> {
         let text = String::from_utf8_lossy(&record[..count]);
         let Some((head, text)) = text.split_once(';') else { continue };
         let priority = head.split(',').next().and_then(|number| number.parse::<u32>().ok());
-        if priority.is_some_and(|priority| priority & 7 <= WARNING) {
+        let is_slowness = OF_SLOWNESS.iter().any(|start| text.starts_with(start));
+        if priority.is_some_and(|priority| priority & 7 <= WARNING) && !is_slowness {
             lines.push(text.lines().next().unwrap_or_default().to_owned());
         }
     }

@@ -1,12 +1,13 @@
 //! CRC-32C as ext4 uses it: every checksum goes on from another one, and none is inverted at its end.
 //!
-//! Source: the kernel's [checksums](https://docs.kernel.org/filesystems/ext4/checksums.html). The superblock's begins
-//! with all ones, all others with that of the file system's UUID.
+//! Source: the kernel's [checksums](https://docs.kernel.org/filesystems/ext4/checksums.html). The superblock's
+//! begins with all ones, all others with that of the file system's UUID.
 
 /// Castagnoli's polynomial, its bits reversed.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// `TABLES[n][byte]` is what `byte` comes to with `n` zero bytes after it, so that eight bytes are taken at a time.
+/// `TABLES[n][byte]` is what `byte` comes to with `n` zero bytes after it, so that eight bytes are taken at a
+/// time.
 static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {

@@ -7,7 +7,7 @@ use super::extent::{extents_of, tree_blocks};
 use crate::tree::{Content, ContentReader};
 
 /// Contents are read in pieces of this size.
-pub(super) const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 128 << 10;
 /// Shorter files are read without asking for holes.
 const WORTH_ASKING: u64 = 128 << 10;
 /// The host's holes can't be smaller.
@@ -35,9 +35,9 @@ impl Pieces {
         left.clamp(1, PIECE).next_multiple_of(BLOCK_BYTES)
     }
 
-    /// Reads a piece to the beginning of `buffer`, which has [`Pieces::room`]: the first block's number and how many
-    /// bytes of whole blocks there are; zeros fill the last one. What lies between pieces is zeros. None at the end,
-    /// which is where a content that became longer is found out.
+    /// Reads a piece to the beginning of `buffer`, which has [`Pieces::room`]: the first block's number and how
+    /// many bytes of whole blocks there are; zeros fill the last one. What lies between pieces is zeros. None
+    /// at the end, which is where a content that became longer is found out.
     pub(super) fn next(&mut self, buffer: &mut [u8]) -> io::Result<Option<(u64, usize)>> {
         if std::mem::take(&mut self.ask) {
             let data = self.reader.next_data(self.position)?;

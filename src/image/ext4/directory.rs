@@ -1,9 +1,9 @@
 //! Directories: one block of names, or a hash tree over many.
 //!
-//! Source: the kernel's [directory entries](https://docs.kernel.org/filesystems/ext4/directory.html). What fits into one
-//! block is a plain list. Everything else is a tree: its root in block 0, which looks like a block with `.` and `..`
-//! to those that know no trees, then its inner nodes, then the leaves, in which names stand in the order of their
-//! hashes. A leaf is as full as can be.
+//! Source: the kernel's [directory entries](https://docs.kernel.org/filesystems/ext4/directory.html). What fits
+//! into one block is a plain list. Everything else is a tree: its root in block 0, which looks like a block
+//! with `.` and `..` to those that know no trees, then its inner nodes, then the leaves, in which names stand
+//! in the order of their hashes. A leaf is as full as can be.
 
 use super::BLOCK;
 use super::checksum::crc32c;
@@ -31,7 +31,8 @@ const TREE_ENTRY: usize = 8;
 /// Entries of the root and of a node.
 const ROOT_LIMIT: usize = (BLOCK as usize - ROOT_ENTRIES) / TREE_ENTRY - 1;
 const NODE_LIMIT: usize = (BLOCK as usize - NODE_ENTRIES) / TREE_ENTRY - 1;
-/// Leaves of a tree with one level of nodes below its root: more levels want a feature that old kernels don't have.
+/// Leaves of a tree with one level of nodes below its root: more levels want a feature that old kernels don't
+/// have.
 const MOST_LEAVES: usize = ROOT_LIMIT * NODE_LIMIT;
 
 /// A block of a directory.
@@ -208,8 +209,8 @@ fn nodes(leaves: usize) -> usize {
     if leaves <= ROOT_LIMIT { 0 } else { leaves.div_ceil(NODE_LIMIT) }
 }
 
-/// Entries of the tree, and the checksum over what stands before their end. The first one has no hash: the limit and
-/// the number of entries stand in its place.
+/// Entries of the tree, and the checksum over what stands before their end. The first one has no hash: the
+/// limit and the number of entries stand in its place.
 fn index(block: &mut DirectoryBlock, start: usize, children: &[(u32, u32)], seed: u32) {
     let limit = (BLOCK as usize - start) / TREE_ENTRY - 1;
     for (place, (hash, child)) in block[start..].as_chunks_mut::<TREE_ENTRY>().0.iter_mut().zip(children) {

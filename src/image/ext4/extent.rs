@@ -1,8 +1,9 @@
 //! Trees of extents: which blocks of a file stand where.
 //!
-//! Source: the kernel's [extent tree](https://docs.kernel.org/filesystems/ext4/dynamic.html#extent-tree). The root, in
-//! the inode, has room for four entries, a block for 340. A tree is built from its leaves while the file is written:
-//! a block of it is given out as soon as it is full, so that no more than one block a level is held in memory.
+//! Source: the kernel's [extent tree](https://docs.kernel.org/filesystems/ext4/dynamic.html#extent-tree). The
+//! root, in the inode, has room for four entries, a block for 340. A tree is built from its leaves while the
+//! file is written: a block of it is given out as soon as it is full, so that no more than one block a level is
+//! held in memory.
 
 use super::BLOCK;
 use super::checksum::crc32c;

@@ -1,8 +1,8 @@
 //! The pass over the tree: gives blocks to everything in it, and writes these.
 //!
-//! Directories come first, all together, then in path order what other nodes have: attributes, the targets of long
-//! links, contents. Each content is read once, in large pieces, and gets its blocks as it is read. Very large files come
-//! before all else: how much of them is holes decides how large the image can become.
+//! Directories come first, all together, then in path order what other nodes have: attributes, the targets of
+//! long links, contents. Each content is read once, in large pieces, and gets its blocks as it is read. Very
+//! large files come before all else: how much of them is holes decides how large the image can become.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -71,8 +71,8 @@ struct Filling<'a, 'b> {
 /// Writes everything that the tree holds.
 ///
 /// # Errors
-/// [`ImageError::Content`], [`ImageError::Write`]; [`ImageError::TooSmall`] where contents have changed since they were
-/// looked at.
+/// [`ImageError::Content`], [`ImageError::Write`]; [`ImageError::TooSmall`] where contents have changed since
+/// they were looked at.
 pub(super) fn fill(
     census: &Census<'_>,
     settings: &Settings,
@@ -103,7 +103,6 @@ pub(super) fn fill(
             filling.node(slot)?;
         }
     }
-    filling.output.flush()?;
     let states = filling.states;
     Ok((space, states))
 }

@@ -1,5 +1,5 @@
-//! What is written when everything has its place: the journal, the resize inode, inode tables, bitmaps, descriptors,
-//! superblocks.
+//! What is written when everything has its place: the journal, the resize inode, inode tables, bitmaps,
+//! descriptors, superblocks.
 
 use std::ops::Range;
 
@@ -46,8 +46,7 @@ impl Finish<'_, '_> {
         let resize = self.resize_inode()?;
         let special = Special { journal, resize };
         let descriptors = self.groups(&special)?;
-        self.superblocks(&special, &descriptors)?;
-        self.output.flush()
+        self.superblocks(&special, &descriptors)
     }
 
     /// The journal's inode. Only its first block is not zero.
@@ -71,8 +70,8 @@ impl Finish<'_, '_> {
         Ok(Some(self.private(blocks * BLOCK, own_blocks, EXTENTS_FLAG, block)))
     }
 
-    /// The inode to which the blocks belong that are kept for descriptors: it points, by way of one block, to those of
-    /// group 0, and each of these to its copies.
+    /// The inode to which the blocks belong that are kept for descriptors: it points, by way of one block, to
+    /// those of group 0, and each of these to its copies.
     ///
     /// Source: `verify_reserved_gdb` in `fs/ext4/resize.c`.
     fn resize_inode(&mut self) -> Result<Option<Inode>, ImageError> {
@@ -299,8 +298,8 @@ struct Special {
     resize: Option<Inode>,
 }
 
-/// The bitmap of a group and how many blocks are free in it; none where all are, and it need not be written. What lies
-/// beyond the last group's end counts as used.
+/// The bitmap of a group and how many blocks are free in it; none where all are, and it need not be written.
+/// What lies beyond the last group's end counts as used.
 fn block_bitmap(used: &[Range<u64>], group: &Range<u64>, is_last: bool) -> Option<(Bitmap, u32)> {
     let here = used.iter().take_while(|range| range.start < group.end);
     if here.clone().next().is_none() && !is_last {

@@ -1,5 +1,5 @@
-//! The hash by which names are found in large directories: "half MD4" over bytes that are taken as signed, as the tools
-//! on x86 make it. The superblock says so (`s_flags`), and every kernel heeds that.
+//! The hash by which names are found in large directories: "half MD4" over bytes that are taken as signed, as
+//! the tools on x86 make it. The superblock says so (`s_flags`), and every kernel heeds that.
 //!
 //! Source: the kernel's [hash tree directories](https://docs.kernel.org/filesystems/ext4/directory.html) and
 //! `fs/ext4/hash.c`; the rounds are those of MD4 (RFC 1320) cut to eight words and 24 steps.

@@ -1,7 +1,8 @@
 //! Inodes of 256 bytes.
 //!
-//! Source: the kernel's [index nodes](https://docs.kernel.org/filesystems/ext4/inodes.html). Times have 34 bits of
-//! seconds since 1901-12-13: the lower 32 of them signed where they always stood, two more in the inode's second half.
+//! Source: the kernel's [index nodes](https://docs.kernel.org/filesystems/ext4/inodes.html). Times have 34 bits
+//! of seconds since 1901-12-13: the lower 32 of them signed where they always stood, two more in the inode's
+//! second half.
 
 use super::BLOCK;
 use super::checksum::{crc32c, inode_seed};
@@ -41,8 +42,8 @@ pub(super) type BlockField = [u8; 60];
 const EARLIEST: i64 = -(1 << 31);
 /// What the latest time of 2446 lies before.
 const END: i64 = EARLIEST + (1 << 34);
-/// Times from here to before [`AMBIGUOUS_END`] look like some before 1970 that old kernels wrote, and are taken for
-/// those by `e2fsck` (until 2242).
+/// Times from here to before [`AMBIGUOUS_END`] look like some before 1970 that old kernels wrote, and are taken
+/// for those by `e2fsck` (until 2242).
 const AMBIGUOUS: i64 = (3 << 32) - (1 << 31);
 const AMBIGUOUS_END: i64 = 3 << 32;
 

@@ -1,8 +1,8 @@
 //! How large a file system is, and where its tables stand.
 //!
-//! Everything that does not depend on contents has its place behind the contents: bitmaps, inode tables, the journal.
-//! With `flex_bg` these can be anywhere. The tables of 16 groups stand together, in the first of these where the
-//! contents have not come so far.
+//! Everything that does not depend on contents has its place behind the contents: bitmaps, inode tables, the
+//! journal. With `flex_bg` these can be anywhere. The tables of 16 groups stand together, in the first of these
+//! where the contents have not come so far.
 
 use std::ops::Range;
 
@@ -121,8 +121,8 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    /// Gives the rest its place behind what `space` has given out already. With `spread`, tables of groups that are
-    /// not reached yet stand there.
+    /// Gives the rest its place behind what `space` has given out already. With `spread`, tables of groups that
+    /// are not reached yet stand there.
     fn new(mut space: Space, layout: Layout, spread: bool) -> Self {
         space.settle(layout.base(), u64::MAX >> 1);
         let resize = (layout.reserved_descriptor_blocks > 0).then(|| space.together(1, 0));
@@ -170,6 +170,11 @@ impl Placement {
         self.used.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// How many blocks there must be so that all is within them and `free` are free.
+    fn needed(&self, free: u64) -> u64 {
+        self.end.max(self.used_blocks().saturating_add(free))
+    }
+
     /// What no file can ever have: the groups' own blocks, and the journal's.
     pub(super) fn overhead(&self) -> u64 {
         let copies = 1 + super::group::backups(self.layout.groups).len() as u64;
@@ -183,7 +188,8 @@ impl Placement {
 pub(super) struct Demand {
     /// Blocks of directories, contents, trees of extents, attributes.
     pub(super) blocks: u64,
-    /// Further blocks that trees of extents need if every file is cut by as many copies of the superblock as can be.
+    /// Further blocks that trees of extents need if every file is cut by as many copies of the superblock as
+    /// can be.
     pub(super) cuts: u64,
     pub(super) inodes: u64,
 }
@@ -211,33 +217,38 @@ fn smallest(
     space: impl Fn(&Layout) -> Space,
 ) -> Placement {
     let inodes = inodes.saturating_add(free / inode_blocks(free, settings));
-    // As many groups as the inodes need.
-    let mut blocks = (inodes.div_ceil(MOST_INODES_PER_GROUP) - 1) * BLOCKS_PER_GROUP + 1;
-    loop {
-        let mut layout = Layout::new(blocks, inodes, settings).within(most_base);
+    // The placement in so many blocks, or how many more it needs.
+    let attempt = |blocks: u64| -> Result<Placement, u64> {
+        let layout = Layout::new(blocks, inodes, settings).within(most_base);
         let last = layout.group(layout.groups - 1);
         if super::group::has_backup(layout.groups - 1) && last.end - last.start <= layout.base() {
-            blocks = last.start + layout.base() + 1;
-            continue;
+            return Err(last.start + layout.base() + 1);
         }
-        let placement = Placement::new(space(&layout), layout.clone(), false);
-        let needed = placement.end.max(placement.used_blocks().saturating_add(free));
-        if needed > blocks {
-            blocks = needed;
-            continue;
+        let placement = Placement::new(space(&layout), layout, false);
+        let needed = placement.needed(free);
+        if needed <= blocks { Ok(placement) } else { Err(needed) }
+    };
+    // As many groups as the inodes need.
+    let least = (inodes.div_ceil(MOST_INODES_PER_GROUP) - 1) * BLOCKS_PER_GROUP + 1;
+    let mut blocks = least;
+    let mut placement = loop {
+        match attempt(blocks) {
+            Ok(placement) => break placement,
+            Err(needed) => blocks = needed,
         }
-        if free > 0 {
-            return Placement::spread_if_possible(&space(&layout), layout);
-        }
-        // Everything at the end may be free when a size has more groups or a larger journal than the one before.
-        layout.blocks = placement.end.max(last.start + 1);
-        let same = Layout::new(layout.blocks, inodes, settings).within(most_base);
-        return if same == layout && placement.end > last.start {
-            Placement::new(space(&layout), layout, false)
-        } else {
-            placement
-        };
+    };
+    // A layout on the way may have needed more than the one that was found.
+    while let needed = placement.needed(free).max(least)
+        && needed < placement.layout.blocks
+        && let Ok(smaller) = attempt(needed)
+    {
+        placement = smaller;
     }
+    if free == 0 {
+        return placement;
+    }
+    let space = space(&placement.layout);
+    Placement::spread_if_possible(&space, placement.layout)
 }
 
 /// An upper bound for a file system of the least size that holds the demand and has `free` free blocks.
@@ -272,8 +283,8 @@ fn inode_blocks(blocks: u64, settings: &Settings) -> u64 {
     bytes.div_ceil(BLOCK)
 }
 
-/// The layout of a file system in exactly `blocks` blocks that has room for the demand, or the number of blocks that
-/// it needs at least (there may be more to it).
+/// The layout of a file system in exactly `blocks` blocks that has room for the demand, or the number of blocks
+/// that it needs at least (there may be more to it).
 pub(super) fn exact(demand: Demand, blocks: u64, settings: &Settings) -> Result<Layout, u64> {
     let usual = demand.inodes.max(blocks / inode_blocks(blocks, settings));
     let wanted = exact_with(demand, blocks, usual, settings);
@@ -301,20 +312,135 @@ fn exact_with(demand: Demand, blocks: u64, inodes: u64, settings: &Settings) -> 
     }
 }
 
-/// The least number of blocks for which [`exact`] finds a layout.
-pub(super) fn least_exact(demand: Demand, settings: &Settings) -> u64 {
-    let mut blocks = 1;
+/// The least number of blocks, more than `too_few`, for which [`exact`] finds a layout. (The journal that
+/// `mke2fs` gives to a larger file system can be so much larger that there is less room.)
+pub(super) fn least_exact(demand: Demand, too_few: u64, settings: &Settings) -> u64 {
+    let mut blocks = too_few + 1;
+    while let Err(needed) = exact(demand, blocks, settings) {
+        blocks = needed.max(blocks + 1);
+    }
+    // A layout on the way may have needed more than the one that was found. Of sizes with the same number of
+    // groups, all from the least on are enough.
     loop {
-        match exact(demand, blocks, settings) {
-            Ok(_) => return blocks,
-            Err(needed) => blocks = needed.max(blocks + 1),
+        let mut failing = ((blocks - 1) / BLOCKS_PER_GROUP * BLOCKS_PER_GROUP).max(too_few);
+        let least = failing;
+        while failing + 1 < blocks {
+            let middle = failing + (blocks - failing) / 2;
+            match exact(demand, middle, settings) {
+                Ok(_) => blocks = middle,
+                Err(_) => failing = middle,
+            }
         }
+        if failing > least || least == too_few || exact(demand, least, settings).is_err() {
+            return blocks;
+        }
+        blocks = least;
     }
 }
 
-/// Where everything stands in a file system with a given layout; the number of blocks that it would need where it has
-/// no room for that.
+/// Where everything stands in a file system with a given layout; the number of blocks that it would need where
+/// it has no room for that.
 pub(super) fn place(space: &Space, layout: &Layout) -> Result<Placement, u64> {
     let placement = Placement::spread_if_possible(space, layout.clone());
     if placement.end <= layout.blocks { Ok(placement) } else { Err(placement.end) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Journal;
+    use super::*;
+
+    fn settings(growth: Growth, journal: Journal) -> Settings {
+        Settings { growth, journal, ..Settings::default() }
+    }
+
+    fn demand(blocks: u64, inodes: u64) -> Demand {
+        Demand { blocks, cuts: 0, inodes }
+    }
+
+    /// What is used is used once, and lies within the file system.
+    fn check(placement: &Placement, contents: u64) {
+        let layout = &placement.layout;
+        assert!(placement.end <= layout.blocks, "{layout:?}");
+        let copies = super::super::group::backups(layout.groups).into_iter().chain([0]);
+        let starts = copies.map(|group| group * BLOCKS_PER_GROUP);
+        let mut all: Vec<Range<u64>> = starts.map(|start| start..start + layout.base()).collect();
+        all.extend(placement.journal.iter().map(|run| run.physical..run.physical + run.length));
+        all.extend(placement.journal_tree.iter().chain(&placement.resize).map(|&block| block..block + 1));
+        for tables in &placement.tables {
+            all.push(tables.block_bitmap..tables.block_bitmap + 1);
+            all.push(tables.inode_bitmap..tables.inode_bitmap + 1);
+            all.push(tables.inode_table..tables.inode_table + layout.table_blocks());
+        }
+        all.sort_unstable_by_key(|range| range.start);
+        assert!(all.windows(2).all(|pair| pair[0].end <= pair[1].start), "{all:?}");
+        let own: u64 = all.iter().map(|range| range.end - range.start).sum();
+        assert_eq!(placement.tables.len() as u64, layout.groups);
+        assert_eq!(placement.used_blocks(), own + contents);
+        let others = placement.journal_tree.len() + usize::from(placement.resize.is_some());
+        assert_eq!(placement.overhead() + others as u64, own);
+    }
+
+    #[test]
+    fn more_than_a_size_has_room_for_is_told() {
+        let settings = settings(Growth::None, Journal::None);
+        // Superblock, descriptors, two bitmaps, a block of inodes.
+        assert_eq!(least_exact(demand(10, 16), 0, &settings), 15);
+        assert_eq!(exact(demand(10, 16), 14, &settings), Err(15));
+        // A second group, which has a copy, for one inode more.
+        assert_eq!(Layout::new(BLOCKS_PER_GROUP + 1, 32_769, &settings).inodes_per_group, 16_400);
+        assert!(least_exact(demand(10, 32_769), 100, &settings) > BLOCKS_PER_GROUP);
+        assert!(bound(demand(10, 32_769), 0, &settings).blocks > BLOCKS_PER_GROUP);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
+
+        #[test]
+        fn sizes_are_enough_and_no_more(
+            blocks in prop_oneof![1..2000_u64, 1..200_000_u64, 30_000..34_000_u64, 1_000_000..1_100_000_u64],
+            inodes in prop_oneof![16..2000_u64, 16..150_000_u64],
+            more in prop_oneof![0..100_u64, 0..100_000_u64],
+            free in prop_oneof![Just(0), 0..100_000_u64],
+            grows: bool,
+            journal in prop_oneof![Just(Journal::None), Just(Journal::Default), Just(Journal::Bytes(5 << 20))],
+        ) {
+            let settings = settings(
+                if grows { Growth::Default } else { Growth::None },
+                journal,
+            );
+            let demand = demand(blocks, inodes);
+            let least = least_exact(demand, 0, &settings);
+            prop_assert!(exact(demand, least - 1, &settings).is_err());
+            let mut sizes = vec![least];
+            if journal == Journal::Default {
+                sizes.push(least_exact(demand, least + more, &settings));
+                prop_assert!(sizes[1] > least + more);
+            } else {
+                sizes.push(least + more);
+            }
+            for size in sizes {
+                let layout = exact(demand, size, &settings);
+                prop_assert!(layout.is_ok(), "{size} blocks are not enough, and {least} are");
+                let layout = layout.expect("just seen");
+                let space = demand.taken(&layout);
+                let placement = place(&space, &layout);
+                prop_assert!(placement.is_ok());
+                check(&placement.expect("just seen"), blocks);
+            }
+            // The bound is made for what the contents turn out to be, or less.
+            let bound = bound(demand, free, &settings);
+            for share in [1, 2, 10] {
+                let mut space = Space::new(bound.base() + 1, MOST_BLOCKS);
+                space.take_all(blocks / share);
+                let placement = fit(&space, inodes, free, &settings);
+                prop_assert!(placement.layout.blocks <= bound.blocks + 1);
+                prop_assert!(placement.layout.blocks - placement.used_blocks() >= free);
+                prop_assert!(placement.layout.inodes() >= inodes);
+                check(&placement, blocks / share);
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Which blocks are given out.
 //!
-//! Blocks are given out from the first one up, past the copies of superblock and descriptors, so that nearly all of
-//! what is used is a few long ranges, however large the file system is.
+//! Blocks are given out from the first one up, past the copies of superblock and descriptors, so that nearly
+//! all of what is used is a few long ranges, however large the file system is.
 
 use std::ops::Range;
 
@@ -80,8 +80,8 @@ impl Space {
         true
     }
 
-    /// From now on groups with copies begin with `base` blocks, no more than before, and there are `limit` blocks: what
-    /// was kept for more is a gap.
+    /// From now on groups with copies begin with `base` blocks, no more than before, and there are `limit`
+    /// blocks: what was kept for more is a gap.
     pub(super) fn settle(&mut self, base: u64, limit: u64) {
         if self.next == self.base {
             self.next = base;
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(space.take(u64::MAX), Some(GROUP + 10..3 * GROUP));
         assert_eq!(space.take(u64::MAX), Some(3 * GROUP + 10..4 * GROUP));
         assert_eq!(space.take(1), None);
-        assert_eq!(space.used(4 * GROUP), [0..4 * GROUP]);
+        assert_eq!(space.used(4 * GROUP), vec![0..4 * GROUP]);
         assert!(Space::new(10, 30).take_all(20));
         assert!(!Space::new(10, 30).take_all(21));
     }

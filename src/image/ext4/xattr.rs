@@ -1,8 +1,8 @@
 //! Extended attributes: in the inode, in a block, or a value in an inode of its own.
 //!
-//! Source: the kernel's [extended attributes](https://docs.kernel.org/filesystems/ext4/attributes.html), and for the
-//! hashes and values in inodes `fs/ext4/xattr.c`. Access control lists are kept in a form of their own, which is
-//! shorter than that of the system calls (`fs/ext4/acl.c`, `include/uapi/linux/posix_acl_xattr.h`).
+//! Source: the kernel's [extended attributes](https://docs.kernel.org/filesystems/ext4/attributes.html), and
+//! for the hashes and values in inodes `fs/ext4/xattr.c`. Access control lists are kept in a form of their own,
+//! which is shorter than that of the system calls (`fs/ext4/acl.c`, `include/uapi/linux/posix_acl_xattr.h`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -176,8 +176,8 @@ fn split(full_name: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// All into the inode, or all into a block, or as many as fit into the inode (the smallest first) and the rest into a
-/// block.
+/// All into the inode, or all into a block, or as many as fit into the inode (the smallest first) and the rest
+/// into a block.
 fn arrange<'a>(all: &[Attribute<'a>]) -> Option<Attributes<'a>> {
     let size: usize = all.iter().map(Attribute::size).sum();
     if size <= IN_INODE {
@@ -243,7 +243,8 @@ fn fill(bytes: &mut [u8], start: usize, attributes: &[Attribute<'_>], seed: u32,
     hash
 }
 
-/// An access control list in ext4's form: entries that name nobody (owner, group, mask, others) have no identifier.
+/// An access control list in ext4's form: entries that name nobody (owner, group, mask, others) have no
+/// identifier.
 fn acl(value: &[u8]) -> Result<Vec<u8>, &'static str> {
     const VERSION: u32 = 2;
     const EXT4_VERSION: u32 = 1;

@@ -183,10 +183,10 @@ fn a_part_has_the_directories_that_it_needs() {
         part(&tree, &["a-b", "a/b/d", "e/g"], &[]).expect("written"),
         [
             "/ Directory",
-            "/a-b File(0)",
             "/a Directory",
             "/a/b Directory",
             "/a/b/d File(0)",
+            "/a-b File(0)",
             "/e Directory",
             "/e/g Directory"
         ]

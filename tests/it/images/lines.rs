@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// How many differences a message has, and how much of a line.
-const MOST_SHOWN: usize = 12;
+const MOST_SHOWN: usize = 20;
 const MOST_OF_A_LINE: usize = 400;
 
 /// One line of a listing.

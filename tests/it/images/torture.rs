@@ -13,8 +13,8 @@ use leanfs::tree::{Content, Metadata, Node, NodeKind, Origin, Tree, TreePath, Va
 use super::path;
 use crate::end_to_end::bench;
 
-/// What the tree is made of. Each part but [`Part::TrailerName`] stands in a directory of its own, so that a difference
-/// names its part.
+/// What the tree is made of. Each part but [`Part::TrailerName`] stands in a directory of its own (one hardlink does not),
+/// so that a difference names its part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Part {
     /// Character and block devices with numbers of all sizes, named pipes.
@@ -61,6 +61,8 @@ pub(crate) enum Part {
     LateTimes,
     /// `user.*` on files and directories.
     UserXattrs,
+    /// Names of attributes with `=`, spaces, control characters, and bytes that are not UTF-8.
+    XattrNames,
     /// Attributes with values and names as large as 4 KiB of them let be, and many on one file.
     LargeXattrs,
     /// A value of 60 KiB, and 60 KiB of values.
@@ -75,7 +77,7 @@ pub(crate) enum Part {
 
 impl Part {
     /// Every part.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Devices,
         Self::WhiteoutDevice,
         Self::Sizes,
@@ -98,6 +100,7 @@ impl Part {
         Self::EarlyTimes,
         Self::LateTimes,
         Self::UserXattrs,
+        Self::XattrNames,
         Self::LargeXattrs,
         Self::HugeXattrs,
         Self::TrustedXattrs,
@@ -166,6 +169,7 @@ pub(crate) fn tree(size: Size, parts: &[Part]) -> ValidTree {
             Part::EarlyTimes => nodes::times(&mut maker, "early-times", &nodes::EARLY_TIMES),
             Part::LateTimes => nodes::times(&mut maker, "late-times", &nodes::LATE_TIMES),
             Part::UserXattrs => xattrs::user(&mut maker),
+            Part::XattrNames => xattrs::names(&mut maker),
             Part::LargeXattrs => xattrs::large(&mut maker),
             Part::HugeXattrs => xattrs::huge(&mut maker),
             Part::TrustedXattrs => xattrs::trusted(&mut maker),

@@ -57,8 +57,8 @@ pub(super) fn zeros(maker: &mut Maker) {
 
 pub(super) fn sparse(maker: &mut Maker) {
     const GIB: u64 = 1 << 30;
-    let (length, all_hole) =
-        if maker.is_full() { (5 * GIB + 12_345, 4 * GIB) } else { (300 << 20, 64 << 20) };
+    const ALL_HOLE: u64 = 64 << 20;
+    let length = if maker.is_full() { 5 * GIB + 12_345 } else { 300 << 20 };
     // In memory where /tmp is, and in a file without a name anyway: holes take no room.
     let file = tempfile::tempfile().expect("room");
     let mut places = vec![1, 4095, (1 << 17) - 1, (1 << 22) + 7, (200 << 20) + 4096, length - 1];
@@ -73,8 +73,8 @@ pub(super) fn sparse(maker: &mut Maker) {
     file.set_len(length).expect("room");
     maker.add("sparse/data", NodeKind::File(Content::from_range(Arc::new(file), 0, length)));
     let file = tempfile::tempfile().expect("room");
-    file.set_len(all_hole).expect("room");
-    maker.add("sparse/hole", NodeKind::File(Content::from_range(Arc::new(file), 0, all_hole)));
+    file.set_len(ALL_HOLE).expect("room");
+    maker.add("sparse/hole", NodeKind::File(Content::from_range(Arc::new(file), 0, ALL_HOLE)));
 }
 
 pub(super) fn contents(maker: &mut Maker) {

@@ -20,11 +20,7 @@ pub(super) fn user(maker: &mut Maker) {
     maker.tree.get_mut(&"/".parse().expect("good")).expect("it is always there").xattrs =
         [(b"user.of the root".to_vec(), b"/".to_vec())].into();
     maker.with_xattrs("user-xattrs/empty value", file(), &[(b"user.empty", b"")]);
-    maker.with_xattrs(
-        "user-xattrs/bytes",
-        file(),
-        &[(b"user.bytes", b"\0\xff\n\0"), (b"user.\xff \n\"", b"x")],
-    );
+    maker.with_xattrs("user-xattrs/bytes", file(), &[(b"user.bytes", b"\0\xff\n\0")]);
     maker.with_xattrs("user-xattrs/directory", NodeKind::Directory, &[(b"user.d", b"directory")]);
     // Names that sort oddly, and one that is the beginning of others.
     let names: [(&[u8], &[u8]); 6] = [
@@ -47,6 +43,23 @@ pub(super) fn user(maker: &mut Maker) {
         let node = maker.add(&format!("user-xattrs/shared/{number:02}"), file());
         set(node, "user.", number % 4..number % 4 + 4);
     }
+}
+
+pub(super) fn names(maker: &mut Maker) {
+    let names: [&[u8]; 8] = [
+        b"user.a=b",
+        b"user.=",
+        b"user. ",
+        b"user.\n",
+        b"user.\xff\xfe",
+        b"user.\"'\\",
+        b"user..",
+        b"user.\xc3\xa9",
+    ];
+    for (number, name) in names.into_iter().enumerate() {
+        maker.with_xattrs(&format!("xattr-names/{number}"), file(), &[(name, name)]);
+    }
+    maker.with_xattrs("xattr-names/all", file(), &names.map(|name| (name, b"value".as_slice())));
 }
 
 pub(super) fn large(maker: &mut Maker) {
