@@ -1,12 +1,12 @@
 //! One tree in every format: roots on devices, disks, data that stays, and containers.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use leanfs::report::manifest::Manifest;
 
-use super::bench::{Bench, Mirror, full, succeed, text, tools};
+use super::bench::{Bench, Mirror, full, succeed, tools};
 use super::boots::{boot_tools, only_in_full};
 use super::running::Running;
 
@@ -14,16 +14,27 @@ use super::running::Running;
 const BOOTABLE: [&str; 6] = ["initramfs", "ext4", "squashfs", "erofs", "disk", "qcow2"];
 const CONTAINERS: [&str; 3] = ["tar", "oci", "oci-archive"];
 
-/// Assembles a sample application with `formats` and further flags; what leanfs said.
-fn assemble(bench: &Bench, app: &str, formats: &[&str], flags: &[&str]) -> Option<String> {
+/// Releases a sample application and assembles it with `formats` and further flags.
+fn assemble(bench: &Bench, app: &str, formats: &[&str], flags: &[&str]) -> Option<()> {
+    let project = release(bench, app)?;
+    assemble_again(bench, &project, "out", formats, flags);
+    Some(())
+}
+
+/// A project whose release was made, with a `leanfs.toml`.
+fn release(bench: &Bench, app: &str) -> Option<PathBuf> {
     let mirror = Mirror::host()?;
     let project = bench.mix_project(app, app == "hello")?;
     let toml = format!("{}[run]\nhostname = \"{app}.test\"\n", mirror.toml());
     fs_err::write(project.join("leanfs.toml"), toml).expect("a leanfs.toml");
+    Some(project)
+}
+
+fn assemble_again(bench: &Bench, project: &Path, output: &str, formats: &[&str], flags: &[&str]) {
     let formats: Vec<String> = formats.iter().map(|format| format!("--{format}")).collect();
     let mut command = bench.leanfs(["assemble", "-o"]);
-    command.arg(bench.path("out")).args(formats).args(flags);
-    Some(text(&succeed(command.current_dir(&project))))
+    command.arg(bench.path(output)).args(formats).args(flags);
+    succeed(command.current_dir(project));
 }
 
 /// Each root is mounted by what leads to it, and the application comes up; from disks by way of UEFI firmware.
@@ -96,12 +107,13 @@ fn without_its_data_nothing_starts() {
 #[test]
 fn every_format_is_byte_identical() {
     let test = || -> Option<()> {
+        let bench = Bench::new();
+        let project = release(&bench, "hello")?;
         let mut hashes = Vec::new();
         for jobs in ["1", "3"] {
-            let bench = Bench::new();
             let formats = [&BOOTABLE[..], &CONTAINERS, &["firecracker"]].concat();
-            assemble(&bench, "hello", &formats, &["--data-size", "8MiB", "--jobs", jobs])?;
-            let manifest = Manifest::read(&bench.path("out")).expect("a manifest");
+            assemble_again(&bench, &project, jobs, &formats, &["--data-size", "8MiB", "--jobs", jobs]);
+            let manifest = Manifest::read(&bench.path(jobs)).expect("a manifest");
             let outputs = manifest.outputs.into_iter();
             hashes.push(outputs.map(|output| (output.name, output.size, output.sha256)).collect::<Vec<_>>());
         }

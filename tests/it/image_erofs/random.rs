@@ -11,9 +11,9 @@ use proptest::test_runner::TestRunner;
 use super::{Image, as_extracted, fsck_reads, kinds, noise, prose};
 use crate::end_to_end::bench::full;
 use crate::images::disk::powers;
-use crate::images::{expected, path};
 use crate::images::guest::{Drive, in_kernel};
 use crate::images::lines::assert_same;
+use crate::images::{expected, path};
 
 /// A tree of any names, sizes around those of blocks and clusters, holes, links, attributes.
 fn any_tree() -> impl Strategy<Value = ValidTree> {
@@ -52,7 +52,8 @@ fn any_tree() -> impl Strategy<Value = ValidTree> {
         1 => Just(NodeKind::Fifo),
     ];
     let owner = || prop_oneof![0..3_u32, any::<u32>().prop_map(|id| id.min(u32::MAX - 1))];
-    let metadata = (0..0o10_000_u32, owner(), owner(), prop_oneof![Just(7_i64), -2_000_000_000..15_000_000_000_i64]);
+    let metadata =
+        (0..0o10_000_u32, owner(), owner(), prop_oneof![Just(7_i64), -2_000_000_000..15_000_000_000_i64]);
     let one = (any::<prop::sample::Index>(), name, kind, metadata, xattrs, any::<bool>());
     prop::collection::vec(one, 0..70).prop_map(|all| {
         let mut tree = Tree::new();
@@ -67,7 +68,8 @@ fn any_tree() -> impl Strategy<Value = ValidTree> {
             node.metadata = leanfs::tree::Metadata { mode, uid, gid, mtime };
             // Only files and directories have attributes of users.
             let plain = matches!(node.kind, NodeKind::File(_) | NodeKind::Directory);
-            node.xattrs = xattrs.into_iter().filter(|(name, _)| plain || !name.starts_with(b"user.")).collect();
+            node.xattrs =
+                xattrs.into_iter().filter(|(name, _)| plain || !name.starts_with(b"user.")).collect();
             match node.kind {
                 NodeKind::Directory => directories.push(at.clone()),
                 NodeKind::File(_) if linked && !files.is_empty() => {
