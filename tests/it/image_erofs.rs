@@ -87,8 +87,8 @@ impl Image {
     }
 }
 
-/// What `fsck.erofs` 1.5 extracts: copies of hardlinks, no extended attributes, and no set-ID bits, as it gives files away
-/// after it sets them.
+/// What `fsck.erofs` 1.5 extracts: copies of hardlinks, no extended attributes, and hardly any set-ID bits, as it gives files
+/// away after it sets them.
 fn as_extracted(tree: &ValidTree) -> String {
     let mut copies = tree.tree().clone();
     for (path, node) in tree.iter() {
@@ -98,7 +98,8 @@ fn as_extracted(tree: &ValidTree) -> String {
         };
         node.xattrs.clear();
         if !matches!(node.kind, NodeKind::Directory) {
-            node.metadata.mode &= 0o1777;
+            // chown(2) leaves the set-group-ID bit where the group may not execute: it means something else there.
+            node.metadata.mode &= if node.metadata.mode & 0o010 == 0 { 0o3777 } else { 0o1777 };
         }
         copies.insert(path.clone(), node);
     }
