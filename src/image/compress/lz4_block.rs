@@ -25,25 +25,28 @@ pub(in crate::image) const WINDOW: usize = 65_535;
 /// What a half of a token holds at most; it stands for "and more bytes follow".
 const HALF: usize = 15;
 
+/// Within a match that goes on for so many bytes no other one is looked for.
+const FAR: usize = 5;
 /// After so many bytes in a row where nothing matches each step becomes one byte longer.
 const PATIENCE: usize = 64;
 /// A price that nothing has.
 const UNREACHED: u32 = u32::MAX;
 
-/// How the cheapest way to a byte ends.
+/// How the cheapest way to a byte ends. There are many, so they are small.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     /// Bytes from the block's beginning on, without the token of the literals at the end.
     price: u32,
     /// The length of the match that ends here, or 0 for a literal.
-    length: u32,
-    /// The distance of that match.
+    length: u16,
+    /// The distance of that match; of a literal, how many end here, where [`LITERALS`] are like [`HALF`].
     distance: u16,
-    /// How many literals end here; a count that stops at 0xffff, where the price is past caring.
-    literals: u32,
 }
 
-const NOWHERE: Step = Step { price: UNREACHED, length: 0, distance: 0, literals: 0 };
+/// As many literals more than [`HALF`] as make the next one cost as much as it did there.
+const LITERALS: u16 = HALF as u16 + 255 * 256;
+
+const NOWHERE: Step = Step { price: UNREACHED, length: 0, distance: 0 };
 
 /// Compresses the blocks of one input after the other. The tables are made once.
 #[derive(Debug)]
@@ -83,7 +86,7 @@ impl Packer {
     }
 
     /// Compresses `input` from `start` on into `output`, which it clears, up to `capacity` bytes, and gives how many
-    /// bytes of input they hold (0 where not even one fits). Memory grows with what a block holds: 16 bytes for each byte of input.
+    /// bytes of input they hold (0 where not even one fits). Memory grows with what a block holds: 8 bytes for each byte of input.
     pub(in crate::image) fn pack(
         &mut self,
         input: &[u8],
@@ -142,11 +145,15 @@ impl Packer {
             }
             // What matched one byte earlier matches here too, one byte shorter.
             known = (known.0.saturating_sub(1), known.1);
-            let payable = (budget - step.price) as usize * 255 + HALF + LEAST_MATCH;
-            let end = match_end.min(here.saturating_add(payable));
-            let (length, distance) = self.finder.longest(input, here, end, known, depth, enough);
             // After a literal, a match that began one byte earlier is dearer by it, wherever it ends.
             let dear = if step.length == 0 && place > 0 { known.0 } else { 0 };
+            let payable = (budget - step.price) as usize * 255 + HALF + LEAST_MATCH;
+            let end = match_end.min(here.saturating_add(payable.min(usize::from(u16::MAX))));
+            let (length, distance) = if known.0 >= FAR {
+                (known.0.min(end - here), known.1)
+            } else {
+                self.finder.longest(input, here, end, known, depth, enough)
+            };
             known = (length, distance);
             if length < LEAST_MATCH {
                 place += 1;
@@ -168,14 +175,12 @@ impl Packer {
             }
             let distance = u16::try_from(distance).expect("no match is further away than the window");
             let base = step.price + 3;
-            for (count, slot) in
-                self.steps[..=place + length].iter_mut().enumerate().skip(place + LEAST_MATCH.max(dear + 1))
-            {
-                let length = count - place;
+            let ends = self.steps[place..=place + length].iter_mut().enumerate();
+            for (length, slot) in ends.skip(LEAST_MATCH.max(dear + 1)) {
                 let price = base + more_bytes(length - LEAST_MATCH);
                 // At the same price a match is better than a literal: the run of literals begins anew.
                 if price < slot.price || price == slot.price && slot.length == 0 {
-                    *slot = Step { price, length: length as u32, distance, literals: 0 };
+                    *slot = Step { price, length: length as u16, distance };
                 }
             }
             if length >= enough {
@@ -200,15 +205,19 @@ impl Packer {
 
     /// Where the last match ends, and where the literals after it end: as far as the budget goes, and for the least.
     fn best_end(&self, rest: usize, budget: u32) -> (usize, usize) {
+        /// The further back a match ends, the less it gains: so many that can be the last one are compared.
+        const COMPARED: usize = 64;
         let mut best = (0, 0, UNREACHED);
-        for (place, step) in self.steps.iter().enumerate() {
-            let match_length = step.length as usize;
-            if place > 0 && match_length == 0 || step.price >= budget {
+        let mut compared = 0;
+        for (place, step) in self.steps.iter().enumerate().rev() {
+            if place > 0 && step.length == 0 || step.price >= budget {
                 continue;
             }
             let literals = literals_for((budget - step.price) as usize).min(rest - place);
-            let least =
-                if place == 0 { 1 } else { LAST_LITERALS.max(MATCH_LIMIT.saturating_sub(match_length)) };
+            let least = match place {
+                0 => 1,
+                _ => LAST_LITERALS.max(MATCH_LIMIT.saturating_sub(usize::from(step.length))),
+            };
             if literals < least {
                 continue;
             }
@@ -216,6 +225,10 @@ impl Packer {
             let price = step.price + 1 + literals as u32 + more_bytes(literals);
             if end > best.1 || end == best.1 && price < best.2 {
                 best = (place, end, price);
+            }
+            compared += 1;
+            if compared == COMPARED {
+                break;
             }
         }
         (best.0, best.1)
@@ -225,9 +238,14 @@ impl Packer {
     fn trace(&mut self, mut place: usize) {
         while place > 0 {
             let step = self.steps[place];
-            let match_start = place - step.length as usize;
-            let literals = self.steps[match_start].literals as usize;
-            self.sequences.push(Sequence { literals, length: step.length as usize, distance: step.distance });
+            let match_start = place - usize::from(step.length);
+            let before = &self.steps[1..=match_start];
+            let literals = before.iter().rev().take_while(|step| step.length == 0).count();
+            self.sequences.push(Sequence {
+                literals,
+                length: usize::from(step.length),
+                distance: step.distance,
+            });
             place = match_start - literals;
         }
         self.sequences.reverse();
@@ -280,9 +298,10 @@ impl Packer {
 
 impl Step {
     fn after_literal(self) -> Self {
-        let literals = self.literals + 1;
-        let longer = literals as usize >= HALF && (literals as usize - HALF).is_multiple_of(255);
-        Self { price: self.price + 1 + u32::from(longer), length: 0, distance: 0, literals }
+        let before = if self.length == 0 { self.distance } else { 0 };
+        let literals = if before + 1 == LITERALS { HALF as u16 } else { before + 1 };
+        let longer = literals >= HALF as u16 && (literals - HALF as u16).is_multiple_of(255);
+        Self { price: self.price + 1 + u32::from(longer), length: 0, distance: literals }
     }
 }
 

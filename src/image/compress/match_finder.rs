@@ -18,7 +18,7 @@ pub(super) struct MatchFinder {
     /// By hash: the count of the last place.
     heads: Vec<u32>,
     /// By place in the block: how far back the place before it with the same hash is; 0 where there is none.
-    chain: Vec<u16>,
+    chain: Box<[u16; CHAIN]>,
     /// How far the hash of four bytes is shifted to be a place in `heads`.
     shift: u32,
     /// Where the block begins.
@@ -35,7 +35,7 @@ impl MatchFinder {
         let bits = block.next_power_of_two().ilog2().clamp(10, 16);
         Self {
             heads: vec![0; 1 << bits],
-            chain: vec![0; CHAIN],
+            chain: vec![0; CHAIN].try_into().expect("as long"),
             shift: u32::BITS - bits,
             start: 0,
             base: 1,

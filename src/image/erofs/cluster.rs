@@ -15,7 +15,7 @@ use crate::image::compress::lz4_block::{Effort, Packer};
 /// that inodes share would be little emptier than one of its own.
 const MOST_TAIL: usize = 3840;
 /// How many places the careful LZ4 parser looks at for each byte, and with which match it is content.
-const LZ4_CARE: Effort = Effort::Careful { depth: 32, enough: 64 };
+const LZ4_CARE: Effort = Effort::Careful { depth: 6, enough: 24 };
 
 /// A part of a file, and where it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
