@@ -211,24 +211,25 @@ impl Strings {
     }
 }
 
-struct Out {
-    bytes: Vec<u8>,
-    wide: bool,
-    big: bool,
+/// Numbers of a file's class and endianness.
+pub(super) struct Out {
+    pub(super) bytes: Vec<u8>,
+    pub(super) wide: bool,
+    pub(super) big: bool,
 }
 
 impl Out {
-    fn half(&mut self, value: u16) -> &mut Self {
+    pub(super) fn half(&mut self, value: u16) -> &mut Self {
         self.bytes.extend_from_slice(&if self.big { value.to_be_bytes() } else { value.to_le_bytes() });
         self
     }
 
-    fn word(&mut self, value: u32) -> &mut Self {
+    pub(super) fn word(&mut self, value: u32) -> &mut Self {
         self.bytes.extend_from_slice(&if self.big { value.to_be_bytes() } else { value.to_le_bytes() });
         self
     }
 
-    fn address(&mut self, value: u64) -> &mut Self {
+    pub(super) fn address(&mut self, value: u64) -> &mut Self {
         match (self.wide, self.big) {
             (false, _) => return self.word(value as u32),
             (true, true) => self.bytes.extend_from_slice(&value.to_be_bytes()),

@@ -117,17 +117,9 @@ impl<W: Write> Write for Compressor<W> {
     }
 }
 
-fn xz_stream(
-    level: u32,
-    features: DecompressorFeatures,
-    threads: u32,
-) -> Result<liblzma::stream::Stream, liblzma::stream::Error> {
-    let mut lzma = LzmaOptions::new_preset(level)?;
-    if level >= 7 {
-        lzma.dict_size(XZ_DICTIONARY);
-    }
-    let mut filters = Filters::new();
-    match features.xz_bcj {
+/// The filter of xz for calls and jumps of an architecture's code.
+pub(in crate::image) fn add_branch_filter(filters: &mut Filters, arch: Option<Arch>) {
+    match arch {
         Some(Arch::X86_64) => {
             filters.x86();
         }
@@ -139,6 +131,19 @@ fn xz_stream(
         }
         None => {}
     }
+}
+
+fn xz_stream(
+    level: u32,
+    features: DecompressorFeatures,
+    threads: u32,
+) -> Result<liblzma::stream::Stream, liblzma::stream::Error> {
+    let mut lzma = LzmaOptions::new_preset(level)?;
+    if level >= 7 {
+        lzma.dict_size(XZ_DICTIONARY);
+    }
+    let mut filters = Filters::new();
+    add_branch_filter(&mut filters, features.xz_bcj);
     filters.lzma2(&lzma);
     MtStreamBuilder::new()
         .filters(filters)

@@ -2,6 +2,7 @@
 
 use object::elf;
 
+use super::super::sample::Out;
 use super::super::{Class, Endianness};
 
 /// Where the first section stands: behind the header and room for eight program headers.
@@ -174,32 +175,7 @@ impl Pieces {
     }
 }
 
-struct Out {
-    bytes: Vec<u8>,
-    wide: bool,
-    big: bool,
-}
-
 impl Out {
-    fn half(&mut self, value: u16) -> &mut Self {
-        self.bytes.extend_from_slice(&if self.big { value.to_be_bytes() } else { value.to_le_bytes() });
-        self
-    }
-
-    fn word(&mut self, value: u32) -> &mut Self {
-        self.bytes.extend_from_slice(&if self.big { value.to_be_bytes() } else { value.to_le_bytes() });
-        self
-    }
-
-    fn address(&mut self, value: u64) -> &mut Self {
-        match (self.wide, self.big) {
-            (false, _) => return self.word(value as u32),
-            (true, true) => self.bytes.extend_from_slice(&value.to_be_bytes()),
-            (true, false) => self.bytes.extend_from_slice(&value.to_le_bytes()),
-        }
-        self
-    }
-
     fn section(
         &mut self,
         name: u32,

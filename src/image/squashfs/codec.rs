@@ -13,7 +13,7 @@ use super::Settings;
 use super::format::{METADATA, put_16, put_32};
 use crate::arch::Arch;
 use crate::image::ImageError;
-use crate::image::compress::{in_range, refused};
+use crate::image::compress::{add_branch_filter, in_range, refused};
 use crate::recipe::Compression;
 
 /// The levels at which mksquashfs and the image's readers take the options for granted, so that they need no record.
@@ -218,18 +218,7 @@ fn xz(
     let dictionary = u32::try_from(input.len().next_power_of_two()).unwrap_or(u32::MAX);
     lzma.dict_size(dictionary.max(XZ_LEAST_DICTIONARY));
     let mut filters = Filters::new();
-    match filter {
-        Some(Arch::X86_64) => {
-            filters.x86();
-        }
-        Some(Arch::Aarch64) => {
-            filters.arm64();
-        }
-        Some(Arch::Riscv64) => {
-            filters.riscv();
-        }
-        None => {}
-    }
+    add_branch_filter(&mut filters, filter);
     filters.lzma2(&lzma);
     let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32)?;
     loop {
