@@ -18,6 +18,7 @@ use crate::end_to_end::bench::{succeed, text};
 use crate::images::disk::powers;
 use crate::images::guest::{Drive, in_kernel};
 use crate::images::lines::assert_same;
+use crate::images::samples::{file, node, noise, prose};
 use crate::images::torture::{self, Part, Size};
 use crate::images::{expected, on_host, path, tool};
 
@@ -106,38 +107,10 @@ fn as_extracted(tree: &ValidTree) -> String {
     expected(&copies.validate().expect("it was"))
 }
 
-fn node(kind: NodeKind) -> Node {
-    Node::new(kind, Metadata::FILE, Origin::skeleton())
-}
-
-fn file(bytes: impl Into<Arc<[u8]>>) -> Node {
-    node(NodeKind::File(Content::from_bytes(bytes)))
-}
-
 fn with_file(bytes: impl Into<Arc<[u8]>>) -> ValidTree {
     let mut tree = Tree::new();
     tree.insert(path("x"), file(bytes));
     tree.validate().expect("valid")
-}
-
-/// Bytes that no compressor makes smaller.
-fn noise(seed: u64, count: usize) -> Vec<u8> {
-    let mut state = seed;
-    (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        })
-        .collect()
-}
-
-/// Bytes that every compressor makes smaller.
-fn prose(seed: u64, count: usize) -> Vec<u8> {
-    noise(seed, count / 8 + 1)
-        .iter()
-        .flat_map(|byte| format!("word{:03} ", byte & 63).into_bytes())
-        .take(count)
-        .collect()
 }
 
 /// A sparse file of `size` bytes on disk with these bytes at `place`.

@@ -1,6 +1,5 @@
 //! squashfs images, as `unsquashfs` reads them.
 
-mod disk;
 mod kernel;
 mod random;
 
@@ -8,17 +7,21 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use leanfs::arch::Arch;
 use leanfs::image::ImageError;
 use leanfs::image::compress::DecompressorFeatures;
 use leanfs::image::squashfs::{self, Fragments, Settings};
 use leanfs::image::target::Target;
+use leanfs::layer::directory;
 use leanfs::recipe::Compression;
-use leanfs::tree::{Content, Metadata, Node, NodeKind, Origin, Tree, TreePath, ValidTree};
+use leanfs::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath, ValidTree};
 
-use super::end_to_end::bench::{checkout, skip, succeed, text, tools};
+use super::end_to_end::bench::{checkout, succeed, text, tools};
+use super::images::disk::powers;
+use super::images::lines::assert_same;
+use super::images::samples::{file, node, noise, prose};
+use super::images::{expected, on_host};
 
 const ALL: [Compression; 5] = [
     Compression::None,
@@ -33,19 +36,6 @@ fn path(text: impl AsRef<[u8]>) -> TreePath {
     TreePath::parse(text.as_ref()).expect("a good path")
 }
 
-fn node(kind: NodeKind) -> Node {
-    let metadata = match kind {
-        NodeKind::Directory => Metadata::DIRECTORY,
-        NodeKind::Symlink(_) => Metadata { mode: 0o777, ..Metadata::FILE },
-        _ => Metadata::FILE,
-    };
-    Node::new(kind, metadata, Origin::skeleton())
-}
-
-fn file(bytes: impl Into<Arc<[u8]>>) -> Node {
-    node(NodeKind::File(Content::from_bytes(bytes)))
-}
-
 fn owned(mut node: Node, mode: u32, uid: u32, gid: u32, mtime: i64) -> Node {
     node.metadata = Metadata { mode, uid, gid, mtime };
     node
@@ -56,26 +46,6 @@ fn with_xattrs(mut node: Node, xattrs: &[(&str, &[u8])]) -> Node {
         node.xattrs.insert(name.as_bytes().to_vec(), value.to_vec());
     }
     node
-}
-
-/// Bytes that no compressor makes smaller.
-fn noise(seed: u64, count: usize) -> Vec<u8> {
-    let mut state = seed;
-    (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        })
-        .collect()
-}
-
-/// Bytes that every compressor makes smaller.
-fn prose(seed: u64, count: usize) -> Vec<u8> {
-    noise(seed, count / 8 + 1)
-        .iter()
-        .flat_map(|byte| format!("word{:03} ", byte & 63).into_bytes())
-        .take(count)
-        .collect()
 }
 
 struct Image {
@@ -101,13 +71,13 @@ impl Image {
     }
 
     /// All of it, as unsquashfs writes it to the disk.
-    fn extracted(&self) -> ValidTree {
+    fn extracted(&self) -> Option<String> {
         let to = self.directory.path().join("extracted");
         let mut unsquashfs = Command::new("unsquashfs");
         unsquashfs.args(["-quiet", "-no-progress", "-processors", "2", "-dest"]).arg(&to).arg(self.path());
         let said = text(&succeed(&mut unsquashfs));
         assert!(!said.contains("rror") && !said.contains("arning"), "{said}");
-        disk::read(&to)
+        on_host(&to)
     }
 
     /// What unsquashfs says that is in it: numbers of owners, times in UTC.
@@ -121,24 +91,7 @@ impl Image {
 /// Only root can extract owners, devices and most attributes.
 fn root() -> Option<()> {
     tools(&["unsquashfs"])?;
-    if rustix::process::geteuid().is_root() {
-        Some(())
-    } else {
-        skip("unsquashfs makes devices and owners only for root")
-    }
-}
-
-fn assert_same(tree: &ValidTree, extracted: &ValidTree, what: &str) {
-    let (expected, found) = (tree.dump().expect("readable"), extracted.dump().expect("readable"));
-    if expected != found {
-        let (expected, found): (BTreeSet<&str>, BTreeSet<&str>) =
-            (expected.lines().collect(), found.lines().collect());
-        panic!(
-            "{what}\nnot in the image: {:#?}\nonly in the image: {:#?}",
-            expected.difference(&found).take(20).collect::<Vec<_>>(),
-            found.difference(&expected).take(20).collect::<Vec<_>>()
-        );
-    }
+    powers()
 }
 
 /// Everything that a tree can have.
@@ -210,7 +163,7 @@ fn everything_comes_back() {
             let image = Image::new(&tree, &settings);
             let superblock = kernel::mount(&image.bytes());
             assert_eq!((superblock.compression, superblock.flags), said, "{compression:?}");
-            assert_same(&tree, &image.extracted(), &format!("{compression:?}"));
+            assert_same(&format!("{compression:?}"), &expected(&tree), &image.extracted()?);
         }
         for (block_size, fragments, export) in [
             (4096, Fragments::None, false),
@@ -224,7 +177,7 @@ fn everything_comes_back() {
             let superblock = kernel::mount(&image.bytes());
             assert_eq!(superblock.block_size, block_size);
             assert_eq!(superblock.fragments == 0, fragments == Fragments::None);
-            assert_same(&tree, &image.extracted(), &format!("{settings:?}"));
+            assert_same(&format!("{settings:?}"), &expected(&tree), &image.extracted()?);
         }
         Some(())
     })();
@@ -538,7 +491,8 @@ fn it_is_as_small_as_of_mksquashfs() {
     (|| {
         tools(&["mksquashfs"])?;
         let source = checkout().join("src");
-        let tree = disk::read(&source);
+        let origin = Origin::new(LayerKind::Overlay, "");
+        let tree = directory::read(&source, &origin, &|_| true).expect("readable").validate().expect("valid");
         for (compression, arguments) in [
             (Compression::Gzip { level: None }, "gzip"),
             (Compression::Xz { level: None }, "xz"),

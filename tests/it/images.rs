@@ -6,6 +6,7 @@ pub(crate) mod disk;
 pub(crate) mod guest;
 pub(crate) mod lines;
 pub(crate) mod programs;
+pub(crate) mod samples;
 pub(crate) mod torture;
 
 use std::path::Path;

@@ -4,6 +4,7 @@ mod apk_formats;
 mod beam;
 mod beam_rewrite;
 mod cli;
+mod console;
 mod embed;
 mod end_to_end;
 mod fetch;

@@ -3,11 +3,11 @@
 
 mod traces;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use leanfs::arch::Arch;
 use leanfs::image::ext4;
@@ -18,6 +18,8 @@ use leanfs::layer::{init_conf, skeleton};
 use leanfs::recipe::{DataSettings, OnExit, RunSettings};
 use leanfs::tree::{Content, Metadata, Node, Origin, SpoolWriter, Tree, TreePath};
 use leanfs::{archive, image};
+
+use crate::console::{self, End};
 
 const MIRROR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/mirror/v3.23/main/x86_64");
 const QEMU: &str = "qemu-system-x86_64";
@@ -131,53 +133,16 @@ impl Machine {
         let _one = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
         let [kernel, initramfs] = self.write(tree);
         let data = self.directory.path().join(DATA);
-        let mut child = Command::new(QEMU)
-            .args(["-accel", "tcg", "-cpu", "max", "-m", "256", "-nographic", "-no-reboot", "-nodefaults"])
+        let mut qemu = Command::new(QEMU);
+        qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "256", "-nographic", "-no-reboot", "-nodefaults"])
             .args(["-serial", "stdio"])
             .args(["-nic", if network { "user,model=virtio-net-pci" } else { "none" }])
             .args(["-kernel".as_ref(), kernel.as_os_str(), "-initrd".as_ref(), initramfs.as_os_str()])
             .args(if data.is_file() { &["-drive"][..] } else { &[] })
             .args(data.is_file().then(|| format!("file={},if=virtio,format=raw", data.display())))
-            .args(["-append", &format!("console=ttyS0 quiet panic=-1 no_timer_check {command_line}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("QEMU starts");
-        let stdout = child.stdout.take().expect("piped");
-        let (sender, receiver) = mpsc::channel();
-        let reader = std::thread::spawn(move || {
-            let mut stdout = BufReader::new(stdout);
-            let mut line = Vec::new();
-            // Lines of a guest that went wrong may be anything, of any length.
-            while (&mut stdout).take(1 << 16).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-                if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
-                    break;
-                }
-                line.clear();
-            }
-        });
-        let start = Instant::now();
-        let mut console = Vec::new();
-        let mut ended = false;
-        while !ended {
-            match receiver.recv_timeout(MOST_WAIT.saturating_sub(start.elapsed())) {
-                Ok(line) => {
-                    ended = line.contains(last);
-                    console.push(line);
-                }
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    child.kill().expect("it runs");
-                    panic!("no {last:?} within {MOST_WAIT:?}:\n{}", console.join("\n"));
-                }
-            }
-        }
-        drop(child.kill());
-        child.wait().expect("it was started");
-        drop(receiver);
-        reader.join().expect("no panic");
-        println!("{}", console.join("\n"));
-        assert!(ended, "the machine ended without {last:?}");
+            .args(["-append", &format!("console=ttyS0 quiet panic=-1 no_timer_check {command_line}")]);
+        let (console, end) = console::watch(&mut qemu, MOST_WAIT, |line| line.contains(last));
+        assert_eq!(end, End::Seen, "the machine's last words are not {last:?}");
         console
     }
 }

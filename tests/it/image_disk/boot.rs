@@ -2,11 +2,9 @@
 //! that was unpacked.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use leanfs::arch::Arch;
 use leanfs::image::cpio;
@@ -17,6 +15,7 @@ use leanfs::tree::{Content, Metadata, Node, NodeKind, Origin, Tree};
 
 use super::kernel::linux_virt;
 use super::{guid, program, stub};
+use crate::console;
 use crate::end_to_end::bench::missing;
 
 const QEMU: &str = "qemu-system-x86_64";
@@ -24,6 +23,8 @@ const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 no_timer_check";
 /// A boot from firmware takes 12 s of an idle processor.
 const MOST_WAIT: Duration = Duration::from_secs(300);
 
+/// What stands before the command line on the console.
+const CAME_UP: &str = "it came up: ";
 const INIT: &str = "#!/busybox sh\n\
     /busybox mount -t proc proc /proc\n\
     echo \"it came up: $(/busybox cat /proc/cmdline)\"\n\
@@ -58,39 +59,15 @@ fn initramfs() -> Option<Content> {
 
 /// Starts a machine and gives the command line that its first program saw, None when it never came to that.
 fn boot(qemu: &mut Command) -> Option<String> {
-    let start = Instant::now();
-    let mut child = qemu
-        .args(["-accel", "tcg", "-cpu", "max", "-m", "512", "-display", "none"])
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-serial", "stdio"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("QEMU starts");
-    let stdout = child.stdout.take().expect("piped");
-    let (sender, receiver) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        let mut stdout = BufReader::new(stdout);
-        let mut line = Vec::new();
-        while (&mut stdout).take(1 << 16).read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
-                break;
-            }
-            line.clear();
-        }
-    });
-    let mut seen = None;
-    while seen.is_none()
-        && let Ok(line) = receiver.recv_timeout(MOST_WAIT.saturating_sub(start.elapsed()))
-    {
-        println!("{line}");
-        seen = line.split_once("it came up: ").map(|(_, rest)| rest.to_owned());
-    }
-    println!("after {:?}", start.elapsed());
-    drop(child.kill());
-    child.wait().expect("it was started");
-    drop(receiver);
-    reader.join().expect("no panic");
-    seen
+    qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "512", "-display", "none"]).args([
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+    ]);
+    let (console, _) = console::watch(qemu, MOST_WAIT, |line| line.contains(CAME_UP));
+    console.last()?.split_once(CAME_UP).map(|(_, rest)| rest.to_owned())
 }
 
 #[test]
