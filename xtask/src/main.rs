@@ -48,8 +48,8 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(),
         ["bench", "images"] => bench::images::compare(),
         // What `bench` measures, in a process of its own.
-        ["image", format, compression, directory, image] => {
-            bench::images::write(format, compression, Path::new(directory), Path::new(image))
+        ["image", format, compression, threads, directory, image] => {
+            bench::images::write(format, compression, threads, Path::new(directory), Path::new(image))
         }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
