@@ -105,6 +105,9 @@ impl ImageError {
             Self::Content { .. } | Self::Input { .. } => {
                 Some("was the file changed while leanfs was running? run it again".to_owned())
             }
+            Self::TooSmall { needed, .. } => {
+                Some(format!("a size of {} MiB is enough", needed.div_ceil(1 << 20)))
+            }
             Self::Busy(_) => Some("wait for it, or choose another directory with -o".to_owned()),
             _ => None,
         }

@@ -1,5 +1,7 @@
 //! What can go wrong while an image is assembled.
 
+use std::path::PathBuf;
+
 use crate::fetch::{FetchError, FetchErrorKind};
 use crate::image::ImageError;
 use crate::kernel::KernelError;
@@ -131,6 +133,24 @@ pub enum AssembleError {
     /// The image can't be written.
     #[error("the image can't be written")]
     Image(#[from] ImageError),
+    /// One of the outputs can't be written.
+    #[error("{name} can't be written")]
+    Output {
+        /// Its name in the output directory.
+        name: String,
+        /// Why.
+        source: ImageError,
+    },
+    /// What firmware starts can't be put together.
+    #[error("no unified kernel image can be made of the UEFI stub {} and the kernel {kernel}", .stub.display())]
+    BootProgram {
+        /// The stub's file.
+        stub: PathBuf,
+        /// The kernel.
+        kernel: String,
+        /// Why.
+        source: ImageError,
+    },
     /// The outputs are too large; they were given up.
     #[error("the image is larger than it may be")]
     TooLarge(#[from] LimitError),
@@ -182,7 +202,10 @@ impl AssembleError {
             Self::Libraries(error) => error.hint(),
             Self::Start(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
-            Self::Image(error) => error.hint(),
+            Self::Image(error) | Self::Output { source: error, .. } => error.hint(),
+            Self::BootProgram { .. } => Some(
+                "name another stub with --efi-stub, or another kernel with --kernel".to_owned(),
+            ),
             Self::TooLarge(error) => error.hint(),
             Self::Package { source, .. } => source.hint(),
             Self::NoOtpPackage { .. } => Some(

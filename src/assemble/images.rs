@@ -51,6 +51,27 @@ enum Task<'a> {
     Data(&'a DataSettings),
 }
 
+impl Task<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Image(spec) => spec.file_name(),
+            Self::Boot => boot_name(),
+            Self::Kernel(_) => KERNEL.to_owned(),
+            Self::Vmlinux(_) => VMLINUX.to_owned(),
+            Self::Data(_) => DATA.to_owned(),
+        }
+    }
+
+    /// The error with the output's name, unless it says which file it is about.
+    fn failed(&self, error: AssembleError) -> AssembleError {
+        match error {
+            AssembleError::Image(source @ (ImageError::Output { .. } | ImageError::Busy(_))) => source.into(),
+            AssembleError::Image(source) => AssembleError::Output { name: self.name(), source },
+            other => other,
+        }
+    }
+}
+
 /// Writes everything that the recipe asks for, several at a time, and gives it in the order of the recipe, images
 /// first.
 pub(super) fn write(
@@ -102,7 +123,7 @@ pub(super) fn write(
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     tasks.get(place).map(|task| (place, task))
                 } {
-                    let result = writer.task(task);
+                    let result = writer.task(task).map_err(|error| task.failed(error));
                     if result.is_err() {
                         // What has not begun would be thrown away.
                         next.store(tasks.len(), Ordering::Relaxed);
@@ -356,7 +377,7 @@ impl Writer<'_> {
         let Some(kernel) = &self.image.kernel else {
             return Err(AssembleError::NoKernel { format: spec.format });
         };
-        let stub = efi_stub(spec, recipe.arch)?;
+        let (stub_path, stub) = efi_stub(spec, recipe.arch)?;
         let mut command_line = super::manifest::command_line(recipe.arch);
         let initramfs = if spec.root_format().is_file_system() {
             let partition = Guid::from_bytes(self.uuid(spec, ROOT_PARTITION).0);
@@ -375,6 +396,11 @@ impl Writer<'_> {
             command_line,
             os_release: None,
             release: None,
+        })
+        .map_err(|source| AssembleError::BootProgram {
+            stub: stub_path,
+            kernel: kernel.name.clone(),
+            source,
         })?;
         Ok(BootProgram { program, initramfs_size })
     }
@@ -548,7 +574,7 @@ fn with_roots(images: &[ImageSpec]) -> Vec<ImageSpec> {
 }
 
 /// The program that starts kernel and initramfs in a unified kernel image.
-fn efi_stub(spec: &ImageSpec, arch: Arch) -> Result<Content, AssembleError> {
+fn efi_stub(spec: &ImageSpec, arch: Arch) -> Result<(PathBuf, Content), AssembleError> {
     let path = spec.efi_stub.clone().unwrap_or_else(|| {
         let name = match arch {
             Arch::X86_64 => "x64",
@@ -558,7 +584,7 @@ fn efi_stub(spec: &ImageSpec, arch: Arch) -> Result<Content, AssembleError> {
         PathBuf::from(format!("/usr/lib/systemd/boot/efi/linux{name}.efi.stub"))
     });
     match fs_err::metadata(&path) {
-        Ok(metadata) => Ok(Content::from_path(path, metadata.len())),
+        Ok(metadata) => Ok((path.clone(), Content::from_path(path, metadata.len()))),
         Err(source) => Err(AssembleError::NoEfiStub { source }),
     }
 }

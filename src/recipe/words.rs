@@ -126,25 +126,29 @@ impl FromStr for Profile {
     }
 }
 
-/// A size: a number of bytes, or of `kB`, `MB`, `GB` (powers of 1000) or `KiB`, `MiB`, `GiB` (of 1024), perhaps
+/// A size: a number of bytes, or of `kB`, `MB`, `GB`, `TB` (powers of 1000) or `KiB`, `MiB`,
+/// `GiB`, `TiB` (of 1024), perhaps
 /// with a fraction.
 ///
 /// # Errors
 /// Anything else, and what is no whole number of bytes below 2⁵³.
 pub fn parse_size(text: &str) -> Result<u64, UnknownChoice> {
-    const UNITS: [(&str, f64); 8] = [
+    const UNITS: [(&str, f64); 10] = [
         ("KiB", 1024.0),
         ("MiB", 1_048_576.0),
         ("GiB", 1_073_741_824.0),
+        ("TiB", 1_099_511_627_776.0),
         ("kB", 1e3),
         ("MB", 1e6),
         ("GB", 1e9),
+        ("TB", 1e12),
         ("B", 1.0),
         ("", 1.0),
     ];
     /// Below it every whole number has a value of its own.
     const MOST: f64 = 9_007_199_254_740_992.0;
-    let unknown = || UnknownChoice::new("size", text, "a number with B, kB, MB, GB, KiB, MiB or GiB is");
+    let unknown =
+        || UnknownChoice::new("size", text, "a number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB is");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(unknown)?;
@@ -287,6 +291,8 @@ mod tests {
             ("17", 17),
             ("0.5 kB", 500),
             ("2 GiB", 2 << 30),
+            ("16TiB", 16 << 40),
+            ("1.5 TB", 1_500_000_000_000),
         ] {
             assert_eq!(parse_size(text), Ok(size), "{text}");
         }

@@ -283,3 +283,18 @@ fn damaged_files_of_a_release() {
     place.refuses(&["--trace", "nowhere.trace"], 1, &["nowhere.trace can't be read"]);
     assert!(place.run(&["-o", "whole"]).status.success());
 }
+
+#[test]
+fn sizes_that_are_too_small() {
+    let place = Place::new(&TestRepo::new());
+    place.refuses(
+        &["--ext4", "--size", "64KiB"],
+        1,
+        &["rootfs.ext4 can't be written", "its size was set to 65536 bytes", "MiB is enough"],
+    );
+    place.refuses(
+        &["--data-size", "100"],
+        1,
+        &["data.ext4 can't be written", "ext4 needs 40960 bytes", "a size of 1 MiB is enough"],
+    );
+}
