@@ -64,7 +64,9 @@ impl BootFiles {
             let file = directory.join(name);
             let metadata =
                 fs::metadata(&file).map_err(|source| VmError::Read { path: file.clone(), source })?;
-            if metadata.len() != output.size {
+            // What machines write to grows, and its owner may make it larger.
+            let is_written = matches!(kind, "data" | "disk" | "qcow2");
+            if !is_written && metadata.len() != output.size {
                 return Err(VmError::OutputSize { path: file, found: metadata.len(), expected: output.size });
             }
             Ok(file)
@@ -218,6 +220,35 @@ mod tests {
             let error = read(Some(format)).expect_err(expected).to_string();
             assert!(error.ends_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn what_machines_write_to_may_grow() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let all = [
+            ("kernel", "kernel"),
+            ("boot.cpio.xz", "boot"),
+            ("rootfs.ext4", "ext4"),
+            ("data.ext4", "data"),
+            ("disk.img", "disk"),
+            ("disk.qcow2", "qcow2"),
+        ];
+        for (name, _) in all {
+            fs::write(path(name), "ab").expect("written");
+        }
+        let outputs = all.map(|(name, kind)| output(name, kind, 2)).join(",");
+        fs::write(path("manifest.json"), manifest(2, &outputs)).expect("written");
+        for name in ["data.ext4", "disk.img", "disk.qcow2"] {
+            fs::write(path(name), "abc").expect("written");
+        }
+        for format in [ImageFormat::Ext4, ImageFormat::Disk, ImageFormat::Qcow2] {
+            BootFiles::read(directory.path(), Some(format)).expect("it may have grown");
+        }
+        fs::write(path("rootfs.ext4"), "abc").expect("written");
+        let error =
+            BootFiles::read(directory.path(), Some(ImageFormat::Ext4)).expect_err("a root never changes");
+        assert!(matches!(error, VmError::OutputSize { .. }), "{error}");
     }
 
     #[test]
