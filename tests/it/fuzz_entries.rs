@@ -7,11 +7,17 @@
 #[expect(unreachable_pub, reason = "it is a crate of its own in fuzz/")]
 mod entries;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use entries::ENTRIES;
+use leanfs::apk::PackageHead;
+use leanfs::apk::index::IndexArchive;
+use leanfs::archive;
+use leanfs::tree::{Metadata, Node, NodeKind, Origin};
 
+use crate::repo::{TestRepo, key_file};
 use crate::strip::{files_below, find, is_loadable, skip};
 use crate::tiny;
 
@@ -36,9 +42,50 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "beam_boot" => [made("releases/1/start.boot"), erlang(".boot"), erlang(".script")].concat(),
         "beam_app" => [made("lib/tiny-1/ebin/tiny.app"), erlang(".app")].concat(),
         "beam_rel" => [made("releases/1/tiny.rel"), erlang(".rel")].concat(),
+        "apk_key" => vec![key_file()],
+        "apk_dependency" => return vec![DEPENDENCIES.as_bytes().to_vec()],
+        _ if target.starts_with("apk_") || target == "tar" => return packaged(directory.path(), target),
         other => panic!("no seeds for {other}"),
     };
     files.iter().map(|path| fs_err::read(path).expect("readable")).collect()
+}
+
+/// A line each.
+const DEPENDENCIES: &str = "musl>=1.2.5-r0\nso:libz.so.1=1.3.1\n!dash\n!busybox<1.37\npc:zlib~1.3\n/bin/sh\n\
+    cmd:git@edge>2.0_rc1\n1.2.3a_alpha1_p2-r7\n0.99f7-r0\n20251123\n1.0_git20240101~0123abcd-r0\n";
+
+/// A repository of two packages, as the targets take it.
+fn packaged(directory: &Path, target: &str) -> Vec<Vec<u8>> {
+    let repository = TestRepo::new()
+        .package("musl", "1.2.5-r23")
+        .provides("so:libc.musl-x86_64.so.1=1")
+        .program("lib/ld-musl-x86_64.so.1", "the loader")
+        .symlink("usr/lib/libc.so", "/lib/ld-musl-x86_64.so.1")
+        .package("app", "1.0_rc2-r1")
+        .depends("so:libc.musl-x86_64.so.1")
+        .depends("!dash")
+        .replaces("musl")
+        .script(".post-install", "#!/bin/sh\naddgroup -S app\n")
+        .info(|info| info.install_if = vec!["musl".parse().expect("a name")])
+        .file("etc/app.conf", "x".repeat(3000))
+        .node("usr/bin/app", Node::new(NodeKind::Fifo, Metadata::FILE, Origin::skeleton()));
+    repository.build(directory);
+    let read = |name: &str| fs_err::read(directory.join("x86_64").join(name)).expect("it was written");
+    let (index, package) = (read("APKINDEX.tar.gz"), read("app-1.0_rc2-r1.apk"));
+    let mut data = &package[..];
+    let head = PackageHead::read(&mut data).expect("a package");
+    match target {
+        "apk_index" => vec![index],
+        "apk_index_text" => vec![IndexArchive::open(&index).expect("an index").text.into_bytes()],
+        "apk_package" => vec![package, read("musl-1.2.5-r23.apk")],
+        "apk_info" => vec![head.info.to_text().expect("it was text").into_bytes()],
+        _ => {
+            let mut tar = Vec::new();
+            let mut reader = archive::decompress(data).expect("compressed");
+            reader.read_to_end(&mut tar).expect("whole");
+            vec![tar, data.to_vec()]
+        }
+    }
 }
 
 /// A library with debugging information, if there is a compiler.
