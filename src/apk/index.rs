@@ -117,7 +117,7 @@ impl Index {
     pub fn parse(text: &str) -> Result<Self, ApkError> {
         let mut entries = Vec::new();
         let mut draft: Option<Draft> = None;
-        for (number, line) in text.lines().enumerate() {
+        for (number, line) in text.split('\n').enumerate() {
             if line.is_empty() {
                 entries.extend(draft.take().map(Draft::finish).transpose()?);
                 continue;
@@ -380,6 +380,16 @@ mod tests {
         assert_eq!(entry.unusable, None);
         assert_eq!(entry.provides.len(), 2);
         assert!(entry.install_if.is_empty());
+    }
+
+    /// Found by fuzzing: a carriage return at the end of a line is of the value, as for apk.
+    #[test]
+    fn lines_end_with_a_newline_alone() {
+        let text = TEXT.replace("T:Zsh completions for git", "T:Zsh\r");
+        let index = Index::parse(&text).expect("readable");
+        assert_eq!(index.entries[0].description, "Zsh\r");
+        assert_eq!(index.entries[0].to_string(), text);
+        assert!(Index::parse(&text.replace("V:5.8.1-r4", "V:5.8.1-r4\r")).is_err());
     }
 
     #[test]
