@@ -20,7 +20,7 @@ use self::packages::{Packages, UsedPackage};
 use self::tree::{Draft, Inputs};
 use self::world::World;
 use crate::elf::Libc;
-use crate::fetch::{FetchSettings, Fetcher, load_keys};
+use crate::fetch::{FetchSettings, Fetcher, load_keys, load_repository_keys};
 use crate::image::ImageError;
 use crate::image::output::OutputDirectory;
 use crate::layer::libraries::{self, Closure, MissingLibrary};
@@ -127,6 +127,7 @@ impl<'a> Assembly<'a> {
         settings.offline = recipe.offline;
         settings.jobs = recipe.jobs;
         settings.keys = load_keys(&recipe.keys)?;
+        settings.repository_keys = load_repository_keys(&recipe.repositories, &settings.keys)?;
         settings.allow_untrusted = recipe.allow_untrusted;
         settings.ca_file = recipe.ca_file.clone();
         settings.proxy = recipe.proxy.clone();

@@ -14,6 +14,7 @@ mod failure;
 mod guest_flags;
 mod index;
 mod init;
+mod keys;
 mod launch;
 mod output_file;
 mod pack;
@@ -64,6 +65,7 @@ enum Verb {
     Resolve(Box<resolve::ResolveArgs>),
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
+    Keys(keys::KeysArgs),
     Init(init::InitArgs),
 }
 
@@ -99,6 +101,7 @@ impl Verb {
             Self::Resolve(args) => args.mode(),
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
+            Self::Keys(args) => args.mode(),
             Self::Launch(_) | Self::Init(_) => OutputMode::default(),
         }
     }
@@ -114,6 +117,7 @@ impl Verb {
             Self::Resolve(args) => args.run(terminal, environment),
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),
+            Self::Keys(args) => args.run(terminal),
             Self::Init(args) => args.run(terminal),
         }
     }

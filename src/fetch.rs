@@ -35,7 +35,7 @@ use std::time::Duration;
 
 pub use error::{FetchError, FetchErrorKind, Member};
 pub use index::VerifiedIndex;
-pub use keys::load_keys;
+pub use keys::{load_keys, load_repository_keys};
 pub use package::VerifiedApk;
 
 use address::Address;
@@ -71,8 +71,11 @@ pub struct FetchSettings {
     pub offline: bool,
     /// How many downloads, and packages that are unpacked, at a time; at least one.
     pub jobs: usize,
-    /// Who may sign: see [`load_keys`].
+    /// Who may sign in repositories that have no keys of their own: see [`load_keys`].
     pub keys: Vec<PublicKey>,
+    /// The repositories that have keys of their own: only those may sign there, and they sign nothing else. See
+    /// [`load_repository_keys`].
+    pub repository_keys: Vec<(Repository, Vec<PublicKey>)>,
     /// Take indexes that are not signed, or by unknown keys only. Hashes are still checked.
     pub allow_untrusted: bool,
     /// A file of PEM certificates to trust for `https://` instead of the built-in ones.
@@ -98,6 +101,7 @@ impl FetchSettings {
             offline: false,
             jobs: 4,
             keys: Vec::new(),
+            repository_keys: Vec::new(),
             allow_untrusted: false,
             ca_file: None,
             proxy: ProxySettings::default(),
@@ -116,6 +120,7 @@ pub struct Fetcher<'a> {
     transport: Option<Transport>,
     jobs: usize,
     keys: Vec<PublicKey>,
+    repository_keys: Vec<(Repository, Vec<PublicKey>)>,
     allow_untrusted: bool,
     reporter: &'a dyn Reporter,
 }
@@ -143,6 +148,7 @@ impl<'a> Fetcher<'a> {
             transport,
             jobs: settings.jobs.max(1),
             keys: settings.keys,
+            repository_keys: settings.repository_keys,
             allow_untrusted: settings.allow_untrusted,
             reporter,
         })
@@ -304,8 +310,14 @@ impl<'a> Fetcher<'a> {
         }
     }
 
+    /// Who may sign in a repository.
+    fn keys_of(&self, repository: &Repository) -> &[PublicKey] {
+        let own = self.repository_keys.iter().find(|(of, _)| of == repository);
+        own.map_or(&self.keys, |(_, keys)| keys)
+    }
+
     fn verify_index(&self, bytes: &[u8], source: &IndexSource<'_>) -> Result<VerifiedIndex, FetchError> {
-        index::verify(bytes, source, &self.keys, self.allow_untrusted)
+        index::verify(bytes, source, self.keys_of(source.repository), self.allow_untrusted)
     }
 
     fn cached_index(&self, key: &str) -> Result<Option<(Vec<u8>, Validators)>, FetchError> {
@@ -342,7 +354,8 @@ impl<'a> Fetcher<'a> {
                 problem: format!("{:?} can't be the name of a package's file", entry.file_name()),
             });
         }
-        let verification = Verification { keys: &self.keys, temporary: &self.cache.temporary() };
+        let keys = self.keys_of(index.repository());
+        let verification = Verification { keys, temporary: &self.cache.temporary() };
         let unpack = |file: File, path: &Path, location: &str| {
             package::unpack(file, path, location, index, entry, filter, verification)
         };

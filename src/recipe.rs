@@ -3,6 +3,7 @@
 pub mod file;
 mod image;
 mod prune;
+mod repository;
 mod settings;
 mod words;
 
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 
 pub use image::{DataSettings, ImageFormat, ImageSpec, Port, Uuid};
 pub use prune::{Pattern, PruneLevel, PruneSettings};
+pub(crate) use repository::FINGERPRINT;
+pub use repository::{Repository, RepositorySource, TrustedKey, parse_tag};
 pub use settings::{AllImages, Settings, SettingsError};
 pub use words::{UnknownChoice, parse_sha256, parse_size};
 
@@ -27,9 +30,9 @@ pub struct Recipe {
     /// The architecture of the image.
     pub arch: Arch,
     /// Where packages come from, the most wanted first. Without the architecture at the end.
-    pub repositories: Vec<Repository>,
-    /// Key files, or directories of key files, that may sign indexes and packages. Alpine's own keys are
-    /// built in; they are trusted when this is empty.
+    pub repositories: Vec<RepositorySource>,
+    /// Key files, or directories of key files, that may sign indexes and packages of repositories that name none.
+    /// Alpine's own keys are built in; they are trusted when this is empty.
     pub keys: Vec<PathBuf>,
     /// Take unsigned and unknown-signed indexes and packages. Hashes are still checked.
     pub allow_untrusted: bool,
@@ -85,7 +88,7 @@ impl Recipe {
         Self {
             release: release.into(),
             arch,
-            repositories: Repository::defaults(),
+            repositories: RepositorySource::defaults(),
             keys: Vec::new(),
             allow_untrusted: false,
             packages: Vec::new(),
@@ -106,54 +109,6 @@ impl Recipe {
             ca_file: None,
             proxy: ProxySettings::default(),
             source_date_epoch: 0,
-        }
-    }
-}
-
-/// Where a repository of packages is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Repository {
-    /// An `http://` or `https://` address, without a trailing slash; `/ARCH/APKINDEX.tar.gz` is added.
-    Url(String),
-    /// A local directory that holds `ARCH/APKINDEX.tar.gz`.
-    Directory(PathBuf),
-}
-
-impl Repository {
-    /// Alpine's stable release that is used when nothing else is said.
-    pub const DEFAULT_ALPINE: &'static str = "v3.23";
-
-    /// Alpine's current stable `main` and `community`.
-    pub fn defaults() -> Vec<Self> {
-        ["main", "community"]
-            .map(|name| {
-                Self::Url(format!("https://dl-cdn.alpinelinux.org/alpine/{}/{name}", Self::DEFAULT_ALPINE))
-            })
-            .into()
-    }
-
-    /// Takes an address or a directory, as people write it.
-    ///
-    /// # Errors
-    /// The text itself when it has a scheme (`ftp://`) that is not supported.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("file://") {
-            return Ok(Self::Directory(path.into()));
-        }
-        match text.split_once("://") {
-            Some(("http" | "https", _)) => Ok(Self::Url(text.trim_end_matches('/').to_owned())),
-            Some(_) => Err(text.to_owned()),
-            None => Ok(Self::Directory(text.into())),
-        }
-    }
-}
-
-/// Without credentials.
-impl std::fmt::Display for Repository {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Url(url) => f.write_str(&crate::fetch::without_credentials(url)),
-            Self::Directory(path) => write!(f, "{}", path.display()),
         }
     }
 }

@@ -115,8 +115,7 @@ impl PublicKey {
     pub(super) fn from_pkcs1(name: &str, pkcs1: Vec<u8>) -> Result<Self, ApkError> {
         let refuse = |reason| ApkError::Key { name: Quoted::new(name), reason };
         let (modulus, _) = der::rsa_public_numbers(&pkcs1).ok_or_else(|| refuse("it is damaged"))?;
-        let bits = modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize);
-        match bits {
+        match bits(modulus) {
             ..2048 => Err(refuse("it has less than 2,048 bits")),
             2048..=8192 => Ok(Self { name: name.to_owned(), pkcs1 }),
             _ => Err(refuse("it has more than 8,192 bits")),
@@ -126,6 +125,16 @@ impl PublicKey {
     /// The file name by which signatures refer to it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The SHA-256 of the key's `SubjectPublicKeyInfo` in DER: what stands for the key, whatever its file is called.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        super::checksum::sha256(&der::spki_of_rsa_public_key(&self.pkcs1))
+    }
+
+    /// The size of its modulus in bits.
+    pub fn bits(&self) -> usize {
+        der::rsa_public_numbers(&self.pkcs1).map_or(0, |(modulus, _)| bits(modulus))
     }
 
     /// The key as a PEM file (`PUBLIC KEY`), as Alpine distributes keys.
@@ -159,6 +168,11 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({:?})", self.name)
     }
+}
+
+/// Of a number without leading zeros.
+fn bits(number: &[u8]) -> usize {
+    number.len() * 8 - number.first().map_or(0, |first| first.leading_zeros() as usize)
 }
 
 #[cfg(test)]

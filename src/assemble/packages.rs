@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{AssembleError, Assembly};
 use crate::apk::{Dependency, IndexEntry};
 use crate::fetch::{VerifiedApk, VerifiedIndex};
+use crate::recipe::Repository;
 use crate::report::manifest::LeftOut;
 use crate::report::{Event, Stage};
 use crate::resolve::Repositories;
@@ -49,7 +50,9 @@ impl<'a> Packages<'a> {
             return Ok(indexes);
         }
         let recipe = self.assembly.recipe;
-        let read = self.assembly.fetcher.indexes(&recipe.repositories, recipe.arch)?;
+        let places: Vec<Repository> =
+            recipe.repositories.iter().map(|source| source.repository.clone()).collect();
+        let read = self.assembly.fetcher.indexes(&places, recipe.arch)?;
         Ok(self.indexes.get_or_init(|| read))
     }
 
@@ -70,10 +73,14 @@ impl<'a> Packages<'a> {
 
     /// The highest version of the package of exactly that name, from the first repository that has it.
     pub(super) fn named(&self, name: &str) -> Result<Option<(&VerifiedIndex, &IndexEntry)>, AssembleError> {
+        let tags = self.assembly.recipe.repositories.iter().map(|source| &source.tag);
         Ok(self
             .indexes()?
             .iter()
-            .flat_map(|index| index.index().entries.iter().map(move |entry| (index, entry)))
+            .zip(tags)
+            // What is in a tagged repository must be asked for with the tag.
+            .filter(|(_, tag)| tag.is_none())
+            .flat_map(|(index, _)| index.index().entries.iter().map(move |entry| (index, entry)))
             .filter(|(_, entry)| entry.name == name && entry.unusable.is_none())
             .reduce(|best, next| match crate::apk::version::compare(&next.1.version, &best.1.version) {
                 std::cmp::Ordering::Greater => next,
@@ -100,8 +107,13 @@ impl<'a> Packages<'a> {
         }
         let indexes = self.indexes()?;
         let arch = self.assembly.recipe.arch.alpine();
-        let solution =
-            Repositories::new(indexes.iter().map(VerifiedIndex::index)).for_arch(arch).resolve(world)?;
+        let sources = self.assembly.recipe.repositories.iter().zip(indexes);
+        let solution = sources
+            .fold(Repositories::default(), |all, (source, index)| {
+                all.with(source.tag.as_deref(), index.index())
+            })
+            .for_arch(arch)
+            .resolve(world)?;
         let is_shell = |dependency: &Dependency| SHELL.contains(&dependency.name.as_str());
         let (solution, left_out) = if shell { (solution, Vec::new()) } else { solution.without(is_shell) };
         let left_out = left_out

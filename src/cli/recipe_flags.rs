@@ -3,13 +3,13 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use leanfs::apk::PublicKey;
 use leanfs::arch::Arch;
-use leanfs::fetch::{FetchSettings, load_keys};
+use leanfs::fetch::{FetchSettings, load_keys, load_repository_keys};
 use leanfs::recipe::{
     Compression, ImageFormat, KernelSource, OtpSource, Pattern, Profile, PruneLevel, Recipe, Repository,
-    Settings, SettingsError, file, parse_sha256, parse_size,
+    RepositorySource, Settings, SettingsError, TrustedKey, file, parse_sha256, parse_size,
 };
 
 use super::environment::Environment;
@@ -20,12 +20,17 @@ use super::terminal::Terminal;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Packages")]
 pub(super) struct PackageFlags {
-    /// Where packages come from, the most wanted first [default: Alpine's current stable main and community]
+    /// Where packages come from, the most wanted first; `@TAG URL` for NAME@TAG only [default: Alpine's current stable
+    /// main and community]
     #[arg(long = "repository", value_name = "URL|DIR")]
-    repositories: Vec<Repository>,
+    repositories: Vec<RepositorySource>,
     /// A key that may sign indexes and packages, or a directory of keys [default: Alpine's own, built in]
     #[arg(long = "key", value_name = "FILE|DIR")]
     keys: Vec<PathBuf>,
+    /// A key (file, directory, or fingerprint as `leanfs keys` shows it) of one repository: no other may sign there, and
+    /// it signs nothing else
+    #[arg(long = "repository-key", num_args = 2, value_names = ["URL|DIR", "KEY"], action = ArgAction::Append)]
+    repository_keys: Vec<String>,
     /// Take indexes and packages that no trusted key has signed (hashes are still checked)
     #[arg(long)]
     allow_untrusted: bool,
@@ -216,22 +221,50 @@ impl PackageFlags {
         settings.arch = self.arch;
         settings
     }
+
+    /// Gives their keys to the repositories, wherever those were named.
+    fn add_repository_keys(&self, settings: &mut Settings) -> Result<(), Failure> {
+        for pair in self.repository_keys.chunks_exact(2) {
+            let repository: Repository = pair[0].parse().map_err(Failure::usage)?;
+            let key: TrustedKey = pair[1].parse().map_err(Failure::usage)?;
+            let sources = settings.repositories.get_or_insert_with(RepositorySource::defaults);
+            let mut of_it: Vec<_> =
+                sources.iter_mut().filter(|source| source.repository == repository).collect();
+            if of_it.is_empty() {
+                let known: Vec<String> = sources.iter().map(|source| source.repository.to_string()).collect();
+                return Err(Failure::usage(format!(
+                    "--repository-key: {repository} is none of the repositories: {}",
+                    known.join(", ")
+                )));
+            }
+            of_it.iter_mut().for_each(|source| source.keys.push(key.clone()));
+        }
+        Ok(())
+    }
 }
 
 /// Where packages come from, for what needs no release.
 pub(super) struct PackageSources {
-    pub repositories: Vec<Repository>,
+    pub repositories: Vec<RepositorySource>,
     pub keys: Vec<PublicKey>,
     pub arch: Arch,
+}
+
+impl PackageSources {
+    /// Where the repositories are.
+    pub(super) fn places(&self) -> Vec<Repository> {
+        self.repositories.iter().map(|source| source.repository.clone()).collect()
+    }
 }
 
 impl PackageFlags {
     /// Flags over the `leanfs.toml` of `directory`, if it has one, over the defaults.
     pub(super) fn sources(&self, directory: &Path) -> Result<PackageSources, Failure> {
-        let settings = self.settings().over(settings_of_file(directory)?);
+        let mut settings = self.settings().over(settings_of_file(directory)?);
+        self.add_repository_keys(&mut settings)?;
         let host = || Arch::host().ok_or(SettingsError::UnsupportedHost(std::env::consts::ARCH));
         Ok(PackageSources {
-            repositories: settings.repositories.unwrap_or_else(Repository::defaults),
+            repositories: settings.repositories.unwrap_or_else(RepositorySource::defaults),
             keys: load_keys(&settings.keys.unwrap_or_default())?,
             arch: settings.arch.map_or_else(host, Ok)?,
         })
@@ -291,6 +324,7 @@ impl RecipeFlags<'_> {
         newest_release: impl FnOnce() -> Result<PathBuf, Failure>,
     ) -> Result<Recipe, Failure> {
         let mut settings = self.settings()?.over(settings_of_file(directory)?);
+        self.packages.add_repository_keys(&mut settings)?;
         if settings.release.is_none() {
             settings.release = Some(newest_release()?);
         }
@@ -314,7 +348,7 @@ impl FetchFlags {
     pub(super) fn settings(
         &self,
         packages: &PackageFlags,
-        keys: Vec<PublicKey>,
+        sources: &PackageSources,
         environment: &Environment,
     ) -> Result<FetchSettings, Failure> {
         let mut settings = FetchSettings::new(self.cache(environment)?);
@@ -322,7 +356,8 @@ impl FetchFlags {
         if let Some(jobs) = self.jobs {
             settings.jobs = jobs.get();
         }
-        settings.keys = keys;
+        settings.keys = sources.keys.clone();
+        settings.repository_keys = load_repository_keys(&sources.repositories, &sources.keys)?;
         settings.allow_untrusted = packages.allow_untrusted;
         settings.ca_file = self.ca_file(environment);
         settings.proxy = environment.proxy.clone();

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use clap::Args;
-use leanfs::apk::{Dependency, Index};
-use leanfs::fetch::{Fetcher, VerifiedIndex};
+use leanfs::apk::Dependency;
+use leanfs::fetch::Fetcher;
+use leanfs::resolve::Repositories;
 
 use super::ModeFlags;
 use super::environment::Environment;
@@ -37,14 +38,17 @@ impl ResolveArgs {
     pub(super) fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
         self.packages.warn(terminal);
         let sources = self.packages.sources(Path::new("."))?;
-        let settings = self.fetch.settings(&self.packages, sources.keys, environment)?;
+        let settings = self.fetch.settings(&self.packages, &sources, environment)?;
         let display = progress::reporter(*terminal);
         let indexes = Fetcher::new(settings, &*display)
-            .and_then(|fetcher| fetcher.indexes(&sources.repositories, sources.arch));
+            .and_then(|fetcher| fetcher.indexes(&sources.places(), sources.arch));
         display.finish(indexes.is_ok());
         let verified = indexes?;
-        let indexes: Vec<&Index> = verified.iter().map(VerifiedIndex::index).collect();
-        let solution = leanfs::resolve::Repositories::new(indexes)
+        let tags = sources.repositories.iter().map(|source| source.tag.as_deref());
+        let solution = verified
+            .iter()
+            .zip(tags)
+            .fold(Repositories::default(), |all, (index, tag)| all.with(tag, index.index()))
             .for_arch(sources.arch.alpine())
             .resolve(&self.names)
             .map_err(|error| {

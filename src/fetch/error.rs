@@ -252,6 +252,14 @@ pub enum FetchError {
         /// The directory.
         path: PathBuf,
     },
+    /// A repository wants a key that is not there.
+    #[error("{repository} trusts a key with the fingerprint {fingerprint}, and no known key has it")]
+    NoSuchFingerprint {
+        /// The repository.
+        repository: String,
+        /// The fingerprint.
+        fingerprint: String,
+    },
     /// Bytes that can't be read as what they should be, though nothing shows that they were changed.
     #[error("{location}: {problem}")]
     Malformed {
@@ -327,7 +335,8 @@ impl FetchError {
             | Self::BadProxy { .. }
             | Self::BadCaFile { .. }
             | Self::BadKey { .. }
-            | Self::NoKeys { .. } => FetchErrorKind::Settings,
+            | Self::NoKeys { .. }
+            | Self::NoSuchFingerprint { .. } => FetchErrorKind::Settings,
             Self::Unreachable { .. }
             | Self::Tls { .. }
             | Self::Status { .. }
@@ -396,6 +405,9 @@ impl FetchError {
                 "make room there, or choose another cache directory with --cache-dir".to_owned()
             }
             Self::BadKey { source, .. } => return source.hint(),
+            Self::NoSuchFingerprint { .. } => {
+                "`leanfs keys` lists the keys that are known; name the key's file beside the fingerprint".to_owned()
+            }
             Self::NoKeys { .. } => "give the directory that holds NAME.rsa.pub files, or the file itself".to_owned(),
             Self::Archive { .. }
             | Self::TooLarge { .. }

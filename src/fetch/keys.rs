@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{FetchError, read_bounded};
 use crate::apk::{PublicKey, keys};
+use crate::recipe::{FINGERPRINT, Repository, RepositorySource, TrustedKey};
 
 /// A PEM file of the largest key has 2 kB.
 const LARGEST_KEY_FILE: u64 = 64 * 1024;
@@ -45,6 +46,51 @@ pub fn load_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, FetchError> {
         }
     }
     Ok(keys)
+}
+
+/// The keys of the repositories that have some of their own. A fingerprint chooses among the keys of the same
+/// repository's files, `known`, and Alpine's own.
+///
+/// # Errors
+/// As [`load_keys`], and when no key has a fingerprint.
+pub fn load_repository_keys(
+    sources: &[RepositorySource],
+    known: &[PublicKey],
+) -> Result<Vec<(Repository, Vec<PublicKey>)>, FetchError> {
+    let mut all: Vec<(Repository, Vec<PublicKey>)> = Vec::new();
+    for RepositorySource { repository, keys, .. } in sources.iter().filter(|source| !source.keys.is_empty()) {
+        let files: Vec<PathBuf> = keys
+            .iter()
+            .filter_map(|key| match key {
+                TrustedKey::File(path) => Some(path.clone()),
+                TrustedKey::Fingerprint(_) => None,
+            })
+            .collect();
+        // None at all would mean Alpine's own.
+        let mut own = if files.is_empty() { Vec::new() } else { load_keys(&files)? };
+        let built_in = load_keys(&[])?;
+        for key in keys {
+            let TrustedKey::Fingerprint(wanted) = key else { continue };
+            let mut others = known.iter().chain(&built_in);
+            if own.iter().any(|key| key.fingerprint() == *wanted) {
+                continue;
+            }
+            match others.find(|key| key.fingerprint() == *wanted) {
+                Some(key) => own.push(key.clone()),
+                None => {
+                    return Err(FetchError::NoSuchFingerprint {
+                        repository: repository.to_string(),
+                        fingerprint: format!("{FINGERPRINT}{}", hex::encode(wanted)),
+                    });
+                }
+            }
+        }
+        match all.iter_mut().find(|(of, _)| of == repository) {
+            Some((_, keys)) => keys.extend(own),
+            None => all.push((repository.clone(), own)),
+        }
+    }
+    Ok(all)
 }
 
 fn load(path: &Path) -> Result<PublicKey, FetchError> {
@@ -88,5 +134,29 @@ mod tests {
         assert!(matches!(error, FetchError::BadKey { .. }), "{error}");
         let error = load_keys(&[path.join("absent.rsa.pub")]).expect_err("nothing");
         assert!(matches!(error, FetchError::NoSuchFile { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_fingerprint_chooses_a_known_key() {
+        let built_in = keys::built_in().expect("good");
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("ours.rsa.pub");
+        std::fs::write(&file, keys::BUILT_IN[3].1).expect("written");
+        let source = |keys| RepositorySource { keys, ..Repository::Directory("repo".into()).into() };
+        let load = |keys| load_repository_keys(&[source(keys)], &[]).map(|mut all| all.remove(0).1);
+        let fingerprint = TrustedKey::Fingerprint(built_in[2].fingerprint());
+        assert_eq!(load(vec![fingerprint.clone()]).expect("known"), [built_in[2].clone()]);
+        let both = load(vec![TrustedKey::File(file.clone()), fingerprint]).expect("known");
+        assert_eq!(
+            both.iter().map(PublicKey::name).collect::<Vec<_>>(),
+            ["ours.rsa.pub", built_in[2].name()]
+        );
+        // The key of the file itself is not taken a second time, under another name.
+        let own = TrustedKey::Fingerprint(both[0].fingerprint());
+        assert_eq!(load(vec![TrustedKey::File(file), own]).expect("known").len(), 1);
+        let error = load(vec![TrustedKey::Fingerprint([7; 32])]).expect_err("nobody's");
+        assert!(matches!(error, FetchError::NoSuchFingerprint { .. }), "{error}");
+        // Without keys of its own a repository is not in it.
+        assert!(load_repository_keys(&[source(Vec::new())], &built_in).expect("nothing to do").is_empty());
     }
 }

@@ -16,7 +16,7 @@ use super::settings::Settings;
 use super::words::{parse_sha256, parse_size};
 use super::{
     AllImages, Compression, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource,
-    Pattern, Port, Profile, PruneLevel, Repository, Uuid,
+    Pattern, Port, Profile, PruneLevel, Repository, RepositorySource, TrustedKey, Uuid, parse_tag,
 };
 use crate::arch::Arch;
 
@@ -108,7 +108,7 @@ struct ReleaseTable {
 #[serde(deny_unknown_fields)]
 struct BaseTable {
     arch: Option<Word<Arch>>,
-    repositories: Option<Vec<Word<Repository>>>,
+    repositories: Option<Vec<RepositoryEntry>>,
     #[serde(default)]
     packages: Vec<String>,
     keys: Option<Vec<PathBuf>>,
@@ -230,6 +230,45 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Word<T> {
     }
 }
 
+/// `"URL"`, `"@TAG URL"`, or a table.
+struct RepositoryEntry(RepositorySource);
+
+impl<'de> Deserialize<'de> for RepositoryEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            url: Word<Repository>,
+            tag: Option<String>,
+            #[serde(default)]
+            keys: Vec<Word<TrustedKey>>,
+        }
+
+        struct EntryVisitor;
+
+        impl<'de> Visitor<'de> for EntryVisitor {
+            type Value = RepositorySource;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address or a directory, or { url = \"…\", tag = \"…\", keys = [\"…\"] }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let table = Table::deserialize(MapAccessDeserializer::new(map))?;
+                let tag = table.tag.as_deref().map(parse_tag).transpose().map_err(A::Error::custom)?;
+                let keys = table.keys.into_iter().map(|word| word.0).collect();
+                Ok(RepositorySource { repository: table.url.0, tag, keys })
+            }
+        }
+
+        deserializer.deserialize_any(EntryVisitor).map(Self)
+    }
+}
+
 fn otp_source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OtpSource>, D::Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -279,9 +318,20 @@ impl RecipeFile {
             repositories: self.base.repositories.map(|words| {
                 words
                     .into_iter()
-                    .map(|word| match word.0 {
-                        Repository::Directory(path) => Repository::Directory(at(path)),
-                        url => url,
+                    .map(|RepositoryEntry(source)| RepositorySource {
+                        repository: match source.repository {
+                            Repository::Directory(path) => Repository::Directory(at(path)),
+                            url => url,
+                        },
+                        keys: source
+                            .keys
+                            .into_iter()
+                            .map(|key| match key {
+                                TrustedKey::File(path) => TrustedKey::File(at(path)),
+                                fingerprint => fingerprint,
+                            })
+                            .collect(),
+                        ..source
                     })
                     .collect()
             }),
@@ -346,7 +396,15 @@ shell = true
 path = "_build/prod/rel/hello"
 [base]
 arch = "arm64"
-repositories = ["https://mirror.example/v3.23/main/", "mirror/main", "/srv/mirror"]
+repositories = [
+    "https://mirror.example/v3.23/main/",
+    "mirror/main",
+    "@local /srv/mirror",
+    { url = "https://packages.example/stable", tag = "ours", keys = [
+        "ours.rsa.pub",
+        "sha256:abababababababababababababababababababababababababababababababab",
+    ] },
+]
 packages = ["ca-certificates-bundle"]
 keys = ["keys", "/etc/apk/keys"]
 sysroot = "/"
@@ -394,9 +452,20 @@ total = "5 MB"
             release: Some("project/_build/prod/rel/hello".into()),
             arch: Some(Arch::Aarch64),
             repositories: Some(vec![
-                Repository::Url("https://mirror.example/v3.23/main".to_owned()),
-                Repository::Directory("project/mirror/main".into()),
-                Repository::Directory("/srv/mirror".into()),
+                Repository::Url("https://mirror.example/v3.23/main".to_owned()).into(),
+                Repository::Directory("project/mirror/main".into()).into(),
+                RepositorySource {
+                    tag: Some("local".to_owned()),
+                    ..Repository::Directory("/srv/mirror".into()).into()
+                },
+                RepositorySource {
+                    repository: Repository::Url("https://packages.example/stable".to_owned()),
+                    tag: Some("ours".to_owned()),
+                    keys: vec![
+                        TrustedKey::File("project/ours.rsa.pub".into()),
+                        TrustedKey::Fingerprint([0xab; 32]),
+                    ],
+                },
             ]),
             keys: Some(vec!["project/keys".into(), "/etc/apk/keys".into()]),
             packages: vec!["ca-certificates-bundle".to_owned()],
@@ -476,7 +545,7 @@ total = "5 MB"
         let all = parse(&uncommented, path).expect("the settings that are commented out are right");
         assert!(
             all.overlay.is_some()
-                && all.repositories == Some(Repository::defaults())
+                && all.repositories == Some(RepositorySource::defaults())
                 && all.distribution.is_some()
         );
     }
@@ -532,7 +601,7 @@ total = "5 MB"
                 "leanfs.toml:2:10: \"ext5\" is no image format: initramfs, ext4, squashfs,",
             ),
             ("[[image]]\n", "leanfs.toml:1:1: missing field `format`"),
-            ("[base]\nrepositories = [\"ftp://a\"]", "leanfs.toml:2:16: \"ftp://a\" is no repository"),
+            ("[base]\nrepositories = [\"ftp://a\"]", "leanfs.toml:2:17: \"ftp://a\" is no repository"),
             ("[base]\narch = \"vax\"", "leanfs.toml:2:8: \"vax\" is no architecture that leanfs knows"),
             ("shell = \"yes\"", "leanfs.toml:1:9: invalid type: string \"yes\", expected a boolean"),
             (

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::words::UnknownChoice;
 use super::{
     Compression, DataSettings, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource,
-    Pattern, Profile, PruneLevel, Recipe, Repository, RunSettings,
+    Pattern, Profile, PruneLevel, Recipe, RepositorySource, RunSettings,
 };
 use crate::apk::dependency::Dependency;
 use crate::arch::Arch;
@@ -22,7 +22,7 @@ pub struct Settings {
     /// [`Recipe::arch`].
     pub arch: Option<Arch>,
     /// [`Recipe::repositories`]; a list replaces the weaker one whole.
-    pub repositories: Option<Vec<Repository>>,
+    pub repositories: Option<Vec<RepositorySource>>,
     /// [`Recipe::keys`]; a list replaces the weaker one whole.
     pub keys: Option<Vec<PathBuf>>,
     /// [`Recipe::packages`]; these are added to the weaker ones.
@@ -443,6 +443,7 @@ fn checked_distribution(distribution: Distribution) -> Result<Distribution, Unkn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::Repository;
 
     fn minimal() -> Settings {
         Settings { release: Some("rel".into()), arch: Some(Arch::X86_64), ..Settings::default() }
@@ -459,7 +460,10 @@ mod tests {
     fn flags_win_over_the_file() {
         let file = Settings {
             release: Some("from-file".into()),
-            repositories: Some(vec![Repository::Directory("a".into()), Repository::Directory("b".into())]),
+            repositories: Some(vec![
+                Repository::Directory("a".into()).into(),
+                Repository::Directory("b".into()).into(),
+            ]),
             packages: vec!["ca-certificates-bundle".to_owned()],
             prune: Some(PruneLevel::Apps),
             shell: Some(true),
@@ -467,7 +471,7 @@ mod tests {
             ..Settings::default()
         };
         let flags = Settings {
-            repositories: Some(vec![Repository::Directory("c".into())]),
+            repositories: Some(vec![Repository::Directory("c".into()).into()]),
             packages: vec!["tzdata".to_owned()],
             prune: Some(PruneLevel::None),
             env: [("B".to_owned(), "2".to_owned())].into(),
@@ -476,7 +480,7 @@ mod tests {
         };
         let recipe = flags.over(file).into_recipe("out", "cache").expect("complete");
         assert_eq!(recipe.release, PathBuf::from("from-file"));
-        assert_eq!(recipe.repositories, [Repository::Directory("c".into())]);
+        assert_eq!(recipe.repositories, [Repository::Directory("c".into()).into()]);
         assert_eq!(recipe.packages, ["ca-certificates-bundle", "tzdata"]);
         assert_eq!(recipe.prune.level, PruneLevel::None);
         assert!(recipe.shell);

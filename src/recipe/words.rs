@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Compression, KernelSource, OtpSource, Profile, PruneLevel, Repository};
+use super::{Compression, KernelSource, OtpSource, Profile, PruneLevel};
 
 /// A text that names none of the choices there are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,21 +172,6 @@ impl FromStr for KernelSource {
     }
 }
 
-/// As [`Repository::parse`].
-impl FromStr for Repository {
-    type Err = UnknownChoice;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let unknown = |found: &str| {
-            UnknownChoice::new("repository", found, "an https:// or http:// address, or a directory, is")
-        };
-        if text.is_empty() {
-            return Err(unknown(text));
-        }
-        Self::parse(text).map_err(|found| unknown(&crate::fetch::without_credentials(&found)))
-    }
-}
-
 /// The 32 bytes of a SHA-256 in 64 hexadecimal digits.
 ///
 /// # Errors
@@ -299,15 +284,6 @@ mod tests {
         for text in ["", "MiB", "4 mib", "-1", "1e3", "1.2.3 MB", "99999999 GB", "4 MiB x"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn repositories() {
-        assert_eq!("https://a/b/".parse(), Ok(Repository::Url("https://a/b".to_owned())));
-        assert_eq!("mirror/main".parse(), Ok(Repository::Directory("mirror/main".into())));
-        let error = "ftp://me:secret@a/b".parse::<Repository>().expect_err("no ftp");
-        assert!(!error.to_string().contains("secret"), "{error}");
-        assert!("".parse::<Repository>().is_err());
     }
 
     #[test]

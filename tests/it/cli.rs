@@ -106,6 +106,7 @@ fn help_of_every_verb() {
             &["--key <FILE>", "--depends <DEPENDENCY>", "--provides <NAME[=VERSION]>", "-o <FILE>"],
         ),
         ("index", "Usage: leanfs index [OPTIONS] <FILE>...", &["--key <FILE>", "-o <FILE>"]),
+        ("keys", "Usage: leanfs keys [OPTIONS]", &["--check <FILE>...", "--repository-key <URL|DIR> <KEY>"]),
         ("init", "Usage: leanfs init [OPTIONS] [DIR]", &[]),
     ] {
         let output = run(directory.path(), &[verb, "--help"]);

@@ -20,6 +20,7 @@ mod image_squashfs;
 mod image_tar;
 mod images;
 mod kernel;
+mod keys;
 mod layers;
 mod libraries;
 mod otp;

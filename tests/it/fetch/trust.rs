@@ -295,6 +295,26 @@ fn an_index_needs_a_signature_by_a_trusted_key() {
 }
 
 #[test]
+fn a_key_of_one_repository_signs_nothing_of_another() {
+    let (case, other) = (Case::new(&repo()), Case::new(&repo()));
+    let with = |keys: Vec<PublicKey>, own: Vec<PublicKey>| FetchSettings {
+        keys,
+        repository_keys: vec![(case.repository.clone(), own)],
+        ..case.settings()
+    };
+    // The key is the first one's own.
+    let settings = with(Vec::new(), vec![public_key()]);
+    case.fetch_with(settings.clone(), &case.repository).expect("its own key");
+    let error = case.fetch_with(settings, &other.repository).expect_err("another repository");
+    assert!(matches!(&error, FetchError::IndexUnknownKey { trusted, .. } if trusted.is_empty()), "{error}");
+    // What others trust is not enough where there are own keys.
+    let settings = with(vec![public_key()], keys::built_in().expect("good").split_off(1));
+    case.fetch_with(settings.clone(), &other.repository).expect("it has no keys of its own");
+    let error = case.fetch_with(settings, &case.repository).expect_err("not its own key");
+    assert!(matches!(&error, FetchError::IndexUnknownKey { .. }), "{error}");
+}
+
+#[test]
 fn untrusted_is_taken_when_asked_for_but_hashes_are_checked() {
     for repo in [repo().unsigned(), repo().signed_as("stranger.rsa.pub")] {
         let case = Case::new(&repo);

@@ -1,0 +1,157 @@
+//! `leanfs keys`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use leanfs::apk::index::IndexArchive;
+use leanfs::apk::{PackageHead, PublicKey, Signature};
+use leanfs::fetch::load_repository_keys;
+use leanfs::recipe::Repository;
+
+use super::failure::{Because, Exit, Failure};
+use super::recipe_flags::PackageFlags;
+use super::terminal::{OutputMode, Terminal};
+
+/// List the keys that may sign, with their fingerprints, and say who signed a file
+///
+/// Repositories and keys of a leanfs.toml in this directory are used. A fingerprint is the SHA-256 of the public key
+/// itself (its SubjectPublicKeyInfo in DER), whatever its file is called.
+#[derive(Debug, Args)]
+pub(super) struct KeysArgs {
+    /// Say which of the keys signed these packages and indexes; exit code 3 if one is signed by none
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    check: Vec<PathBuf>,
+    #[command(flatten)]
+    packages: PackageFlags,
+    /// Print a JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Keys, and for what they are trusted.
+struct Trusted {
+    /// Of the repositories that have no keys of their own.
+    common: Vec<PublicKey>,
+    own: Vec<(Repository, Vec<PublicKey>)>,
+}
+
+impl Trusted {
+    fn all(&self) -> impl Iterator<Item = (Option<&Repository>, &PublicKey)> {
+        let own = self.own.iter().flat_map(|(of, keys)| keys.iter().map(move |key| (Some(of), key)));
+        self.common.iter().map(|key| (None, key)).chain(own)
+    }
+}
+
+impl KeysArgs {
+    pub(super) fn mode(&self) -> OutputMode {
+        OutputMode { json: self.json, ..OutputMode::default() }
+    }
+
+    pub(super) fn run(&self, terminal: &Terminal) -> Result<(), Failure> {
+        let sources = self.packages.sources(Path::new("."))?;
+        let own = load_repository_keys(&sources.repositories, &sources.keys)?;
+        let trusted = Trusted { common: sources.keys, own };
+        if !self.check.is_empty() {
+            return check(&self.check, &trusted, terminal);
+        }
+        let objects: Vec<_> = trusted
+            .all()
+            .map(|(of, key)| {
+                serde_json::json!({
+                    "name": key.name(),
+                    "type": "RSA",
+                    "bits": key.bits(),
+                    "fingerprint": fingerprint(key),
+                    "repository": of.map(ToString::to_string),
+                })
+            })
+            .collect();
+        terminal.object(&serde_json::json!({"event": "result", "exit_code": 0, "keys": objects}))?;
+        let has_own = |place: &Repository| trusted.own.iter().any(|(of, _)| of == place);
+        let others: Vec<String> = sources
+            .repositories
+            .iter()
+            .filter(|source| !has_own(&source.repository))
+            .map(ToString::to_string)
+            .collect();
+        let mut text = String::new();
+        if !others.is_empty() {
+            text += &format!("May sign in {}:\n{}", others.join(" and "), lines(&trusted.common));
+        }
+        for (of, keys) in &trusted.own {
+            text += &format!("May sign in {of}, and nowhere else:\n{}", lines(keys));
+        }
+        terminal.result(&text)
+    }
+}
+
+fn lines(keys: &[PublicKey]) -> String {
+    keys.iter()
+        .map(|key| format!("  {}  RSA {}\n    {}\n", key.name(), key.bits(), fingerprint(key)))
+        .collect()
+}
+
+fn fingerprint(key: &PublicKey) -> String {
+    format!("sha256:{}", hex::encode(key.fingerprint()))
+}
+
+fn check(files: &[PathBuf], trusted: &Trusted, terminal: &Terminal) -> Result<(), Failure> {
+    let mut text = String::new();
+    let mut objects = Vec::new();
+    let mut unsigned = Vec::new();
+    for file in files {
+        let (signatures, signed) = signatures(file)?;
+        let mut signers = Vec::new();
+        for signature in &signatures {
+            let fits = |key: &PublicKey| {
+                key.name() == signature.key_name
+                    && key.verify(signature.kind, &signed, &signature.bytes).is_ok()
+            };
+            for (of, key) in trusted.all().filter(|(_, key)| fits(key)) {
+                let place = of.map_or_else(|| "any".to_owned(), ToString::to_string);
+                text += &format!(
+                    "{}: signed by {} ({}), which is trusted for {}\n",
+                    file.display(),
+                    key.name(),
+                    fingerprint(key),
+                    of.map_or("repositories without keys of their own".to_owned(), ToString::to_string)
+                );
+                signers.push(serde_json::json!({
+                    "name": key.name(), "fingerprint": fingerprint(key), "repository": place,
+                }));
+            }
+        }
+        if signers.is_empty() {
+            let names: Vec<&str> = signatures.iter().map(|signature| &*signature.key_name).collect();
+            let who = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+            text += &format!("{}: no known key signed it; it says that {who} did\n", file.display());
+            unsigned.push(file.display().to_string());
+        }
+        objects.push(serde_json::json!({"file": file.display().to_string(), "signed_by": signers}));
+    }
+    if !unsigned.is_empty() {
+        terminal.result(&text)?;
+        return Err(Failure::new(Exit::Unverified, format!("no known key signed {}", unsigned.join(", "))));
+    }
+    terminal.object(&serde_json::json!({"event": "result", "exit_code": 0, "files": objects}))?;
+    terminal.result(&text)
+}
+
+/// The signatures of a package or an index, and what they are about.
+fn signatures(path: &Path) -> Result<(Vec<Signature>, Vec<u8>), Failure> {
+    /// The largest index that leanfs takes.
+    const MOST_BYTES: u64 = 64 << 20;
+    let file = fs_err::File::open(path).map_err(Failure::unmet)?;
+    let head = PackageHead::read(&mut std::io::BufReader::new(file));
+    if let Ok(head) = head {
+        return Ok((head.signatures, head.control));
+    }
+    let mut bytes = Vec::new();
+    fs_err::File::open(path)
+        .and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes))
+        .map_err(Failure::unmet)?;
+    let failed = |error| Because::new(format!("{} is neither a package nor an index", path.display()), error);
+    let archive = IndexArchive::open(&bytes).map_err(|error| Failure::unmet(failed(error)))?;
+    Ok((archive.signatures, archive.signed.to_vec()))
+}
