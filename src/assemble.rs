@@ -27,6 +27,7 @@ use crate::layer::libraries::{self, Closure, MissingLibrary};
 use crate::layer::overlay;
 use crate::layer::release::{self, Release};
 use crate::layer::script::PackageScript;
+use crate::layer::special;
 use crate::layer::start::StartPlan;
 use crate::layer::sysroot;
 use crate::prune::{self, Reason, Removal, RewriteInput};
@@ -213,8 +214,10 @@ impl<'a> Assembly<'a> {
                     script.kind, script.package, script.version
                 ));
             }
+            let tree = tree.validate()?;
+            special::check(&tree, &recipe.allow_special)?;
             return Ok(Image {
-                tree: tree.validate()?,
+                tree,
                 release,
                 start,
                 otp_source: otp.name(),

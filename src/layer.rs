@@ -11,6 +11,7 @@ pub mod overlay;
 pub mod release;
 pub mod script;
 pub mod skeleton;
+pub mod special;
 pub mod start;
 mod subtree;
 pub mod sysroot;

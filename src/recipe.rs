@@ -38,6 +38,9 @@ pub struct Recipe {
     pub allow_untrusted: bool,
     /// Packages beside what the release needs, as in apk's world file (`ca-certificates-bundle`, `busybox>1.36`).
     pub packages: Vec<String>,
+    /// Paths (`/usr/bin/sudo`) of what packages may bring although it gives powers: programs with a set-ID bit or
+    /// capabilities, device nodes.
+    pub allow_special: Vec<String>,
     /// Where Erlang/OTP comes from.
     pub otp: OtpSource,
     /// Where libraries come from for programs that no package serves (a glibc ERTS): a root directory. `None`
@@ -92,6 +95,7 @@ impl Recipe {
             keys: Vec::new(),
             allow_untrusted: false,
             packages: Vec::new(),
+            allow_special: Vec::new(),
             otp: OtpSource::Automatic,
             sysroot: None,
             overlay: None,

@@ -11,6 +11,7 @@ use crate::layer::merge::MergeError;
 use crate::layer::otp::OtpError;
 use crate::layer::overlay::OverlayError;
 use crate::layer::release::ReleaseError;
+use crate::layer::special::SpecialError;
 use crate::layer::start::StartError;
 use crate::prune::PruneError;
 use crate::report::limit::LimitError;
@@ -127,6 +128,9 @@ pub enum AssembleError {
         /// The option.
         option: &'static str,
     },
+    /// A package brings what gives powers, and the recipe doesn't allow it.
+    #[error("a package brings what the recipe doesn't allow")]
+    Special(#[from] SpecialError),
     /// The tree contradicts itself.
     #[error("the root file system contradicts itself")]
     Tree(#[from] TreeError),
@@ -207,6 +211,7 @@ impl AssembleError {
                 "name another stub with --efi-stub, or another kernel with --kernel".to_owned(),
             ),
             Self::TooLarge(error) => error.hint(),
+            Self::Special(error) => Some(error.hint()),
             Self::Package { source, .. } => source.hint(),
             Self::NoOtpPackage { .. } => Some(
                 "add the repository that has it (Alpine's `community`) with --repository, make the release with \

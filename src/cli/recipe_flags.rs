@@ -67,6 +67,9 @@ pub(super) struct ContentFlags {
     /// A package beside what the release needs; repeatable
     #[arg(long = "package", value_name = "NAME")]
     packages: Vec<String>,
+    /// A set-ID program, a file with capabilities or a device that packages may bring; repeatable
+    #[arg(long, value_name = "PATH")]
+    allow_special: Vec<String>,
     /// Erlang/OTP: a tarball, its address (with --otp-sha256), or `packages` [default: the release's own ERTS, else
     /// packages]
     #[arg(long, value_name = "PATH|URL|packages")]
@@ -285,6 +288,7 @@ impl RecipeFlags<'_> {
         let contents = self.contents;
         settings.release = contents.release.clone();
         settings.packages = contents.packages.clone();
+        settings.allow_special = contents.allow_special.clone();
         settings.otp = match &contents.otp {
             Some(otp) => Some(OtpSource::parse(otp, contents.otp_sha256).map_err(|error| {
                 let wants_hash = contents.otp_sha256.is_none() && otp.contains("://");

@@ -111,6 +111,8 @@ struct BaseTable {
     repositories: Option<Vec<RepositoryEntry>>,
     #[serde(default)]
     packages: Vec<String>,
+    #[serde(default)]
+    allow_special: Vec<String>,
     keys: Option<Vec<PathBuf>>,
     sysroot: Option<PathBuf>,
 }
@@ -337,6 +339,7 @@ impl RecipeFile {
             }),
             keys: self.base.keys.map(|keys| keys.into_iter().map(at).collect()),
             packages: self.base.packages,
+            allow_special: self.base.allow_special,
             otp: self.otp.source.map(|source| match source {
                 OtpSource::Tarball { path, sha256 } => OtpSource::Tarball { path: at(path), sha256 },
                 other => other,
@@ -406,6 +409,7 @@ repositories = [
     ] },
 ]
 packages = ["ca-certificates-bundle"]
+allow_special = ["/usr/bin/sudo"]
 keys = ["keys", "/etc/apk/keys"]
 sysroot = "/"
 [otp]
@@ -469,6 +473,7 @@ total = "5 MB"
             ]),
             keys: Some(vec!["project/keys".into(), "/etc/apk/keys".into()]),
             packages: vec!["ca-certificates-bundle".to_owned()],
+            allow_special: vec!["/usr/bin/sudo".to_owned()],
             otp: Some(OtpSource::Tarball { path: "project/otp.tar.xz".into(), sha256: Some([0xab; 32]) }),
             sysroot: Some("/".into()),
             overlay: Some("project/rootfs".into()),

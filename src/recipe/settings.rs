@@ -27,6 +27,8 @@ pub struct Settings {
     pub keys: Option<Vec<PathBuf>>,
     /// [`Recipe::packages`]; these are added to the weaker ones.
     pub packages: Vec<String>,
+    /// [`Recipe::allow_special`]; these are added to the weaker ones.
+    pub allow_special: Vec<String>,
     /// [`Recipe::otp`].
     pub otp: Option<OtpSource>,
     /// [`Recipe::sysroot`].
@@ -201,6 +203,8 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         let mut packages = weaker.packages;
         packages.extend(self.packages);
+        let mut allow_special = weaker.allow_special;
+        allow_special.extend(self.allow_special);
         let mut keep = weaker.keep;
         keep.extend(self.keep);
         let mut traces = weaker.traces;
@@ -213,6 +217,7 @@ impl Settings {
             repositories: self.repositories.or(weaker.repositories),
             keys: self.keys.or(weaker.keys),
             packages,
+            allow_special,
             otp: self.otp.or(weaker.otp),
             sysroot: self.sysroot.or(weaker.sysroot),
             overlay: self.overlay.or(weaker.overlay),
@@ -266,6 +271,7 @@ impl Settings {
         }
         recipe.keys = self.keys.unwrap_or_default();
         recipe.packages = checked_packages(self.packages)?;
+        recipe.allow_special = checked_paths(self.allow_special)?;
         if let Some(otp) = self.otp {
             recipe.otp = otp;
         }
@@ -369,6 +375,14 @@ fn checked_packages(packages: Vec<String>) -> Result<Vec<String>, UnknownChoice>
             "a name, or a name with a version as in `busybox>1.36`, is",
         )),
         None => Ok(packages),
+    }
+}
+
+/// Paths in the image, from its root.
+fn checked_paths(paths: Vec<String>) -> Result<Vec<String>, UnknownChoice> {
+    match paths.iter().find(|path| !path.starts_with('/') || path.split('/').any(|part| part == "..")) {
+        Some(found) => Err(UnknownChoice::new("path in the image", found, "a path as `/usr/bin/sudo` is")),
+        None => Ok(paths),
     }
 }
 

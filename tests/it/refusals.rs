@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use leanfs::tree::{Content, Metadata, Node, NodeKind, Origin};
 use tempfile::TempDir;
 
 use super::cli::leanfs;
@@ -297,4 +298,36 @@ fn sizes_that_are_too_small() {
         1,
         &["data.ext4 can't be written", "ext4 needs 40960 bytes", "a size of 1 MiB is enough"],
     );
+}
+
+/// What gives powers comes from packages only where the recipe allows each.
+#[test]
+fn set_id_programs_and_devices_of_packages() {
+    let content = Content::from_bytes(*b"#!/bin/x");
+    let mut sudo = Node::file(content, Metadata::PROGRAM, Origin::skeleton());
+    sudo.metadata.mode = 0o4755;
+    let memory = NodeKind::CharDevice { major: 1, minor: 1 };
+    let repository = TestRepo::new()
+        .package("sudo", "1-r0")
+        .node("usr/bin/sudo", sudo)
+        .node("dev/mem", Node::new(memory, Metadata::FILE, Origin::skeleton()));
+    let place = Place::new(&repository);
+    place.refuses(
+        &["--package", "sudo"],
+        1,
+        &[
+            "/dev/mem of the package sudo-1-r0 is a device node; /usr/bin/sudo of the package sudo-1-r0 is a program that \
+             runs as its owner",
+            "--allow-special /dev/mem --allow-special /usr/bin/sudo",
+        ],
+    );
+    place.refuses(
+        &["--package", "sudo", "--allow-special", "/dev/mem"],
+        1,
+        &["doesn't allow\nCaused by: /usr/bin/sudo of"],
+    );
+    place.refuses(&["--allow-special", "usr/bin/sudo"], 2, &["no path in the image"]);
+    let allowed = ["--package", "sudo", "--allow-special", "/dev/mem", "--allow-special", "/usr/bin/sudo"];
+    let output = place.run(&allowed);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
