@@ -7,6 +7,7 @@ mod bench;
 mod demo;
 mod deny;
 mod fixtures;
+mod fuzz;
 mod mirror;
 mod otp28;
 mod package;
@@ -25,6 +26,7 @@ usage: cargo xtask TASK
   demo             a sample release from its sources to its first line in QEMU
   test [--full]    everything that CI runs; --full also what CI only samples
   mirror [DIR]     a real, signed Alpine repository (default target/mirror)
+  fuzz [S] [NAME]… the fuzz targets, S seconds each (default 20); what is found is kept in target/fuzz/artifacts
   bench [images]   leanfs beside the usual tools, on this machine; or file system images alone
   setup            what the other tasks do first: installs what is missing
 ";
@@ -45,6 +47,10 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => suite::run(false),
         ["test", "--full"] => suite::run(true),
+        ["fuzz", seconds, targets @ ..] if seconds.parse::<u64>().is_ok() => {
+            fuzz::run(seconds.parse().unwrap_or(fuzz::SECONDS), targets).map(drop)
+        }
+        ["fuzz", targets @ ..] => fuzz::run(fuzz::SECONDS, targets).map(drop),
         ["bench"] => bench::run(),
         ["bench", "images"] => bench::images::compare(),
         // What `bench` measures, in a process of its own.

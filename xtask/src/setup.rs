@@ -26,6 +26,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("zstd", &["/usr/bin/zstd"]),
     ("lz4", &["/usr/bin/lz4"]),
     ("binutils", &["/usr/bin/readelf"]),
+    // Compiles libFuzzer.
+    ("g++", &["/usr/bin/g++", "/usr/bin/c++"]),
     ("strace", &["/usr/bin/strace"]),
     ("busybox-static", &["/bin/busybox", "/usr/bin/busybox"]),
     ("squashfs-tools", &["/usr/bin/unsquashfs"]),

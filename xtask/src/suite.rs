@@ -83,6 +83,10 @@ fn stages(full: bool, times: &mut Vec<(&'static str, f64)>, counts: &mut Counts)
         counts.add(found);
         if failed > 0 { bail!("{failed} tests failed") } else { Ok(()) }
     })?;
+    stage("fuzzing", &mut || {
+        counts.passed += crate::fuzz::run(crate::fuzz::SECONDS, &[])?;
+        Ok(())
+    })?;
     stage("documentation's examples", &mut || {
         let mut command = cargo();
         command.args(["test", "--doc", "--package", "leanfs", "--locked"]);
@@ -115,6 +119,7 @@ fn tests(full: bool, mirror: &Path) -> Result<Counts> {
     let otp28 = crate::otp28::directory();
     let environment = |command: &mut Command| {
         command.env("LEANFS_TEST_MIRROR", mirror).env("LEANFS_APK", &apk);
+        command.env("LEANFS_FUZZ_SEEDS", crate::fuzz::seeds());
         if let Some(otp28) = &otp28 {
             command.env("LEANFS_TEST_OTP28", otp28);
         }
