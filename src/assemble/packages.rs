@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{AssembleError, Assembly};
 use crate::apk::{Dependency, IndexEntry};
 use crate::fetch::{VerifiedApk, VerifiedIndex};
+use crate::layer::packages::Package;
 use crate::recipe::Repository;
 use crate::report::manifest::LeftOut;
 use crate::report::{Event, Stage};
@@ -38,6 +39,21 @@ pub(super) struct Selection {
     pub(super) packages: Vec<UsedPackage>,
     /// What was resolved and then left out.
     pub(super) left_out: Vec<LeftOut>,
+}
+
+impl Selection {
+    /// The packages, for [`crate::layer::packages`].
+    pub(super) fn layers(&self) -> Vec<Package<'_>> {
+        self.packages
+            .iter()
+            .map(|used| Package {
+                entry: used.apk.entry(),
+                info: used.apk.info(),
+                scripts: used.apk.scripts(),
+                tree: used.apk.tree(),
+            })
+            .collect()
+    }
 }
 
 impl<'a> Packages<'a> {
