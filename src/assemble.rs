@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 pub use error::{AssembleError, FailureKind};
 
 use self::kernel::ImageKernel;
-use self::packages::{Packages, UsedPackage};
+use self::packages::{Packages, Selection, UsedPackage};
 use self::tree::{Draft, Inputs};
 use self::world::World;
 use crate::elf::Libc;
@@ -25,13 +25,14 @@ use crate::image::ImageError;
 use crate::image::output::OutputDirectory;
 use crate::layer::libraries::{self, Closure, MissingLibrary};
 use crate::layer::overlay;
+use crate::layer::package_db;
 use crate::layer::release::{self, Release};
 use crate::layer::script::PackageScript;
 use crate::layer::special;
 use crate::layer::start::StartPlan;
 use crate::layer::sysroot;
 use crate::prune::{self, Reason, Removal, RewriteInput};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Repository};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
 use crate::report::trace::Trace;
 use crate::report::{Event, Reporter, Stage, limit};
@@ -205,6 +206,9 @@ impl<'a> Assembly<'a> {
             for (path, reason) in rewritten.left {
                 self.notes.note(format!("{path} keeps its symbols: {reason}"));
             }
+            if recipe.prune.keep_package_db {
+                self.keep_package_db(&mut tree, &selection, &world)?;
+            }
             for note in scripts.notes {
                 self.notes.note(note);
             }
@@ -232,6 +236,35 @@ impl<'a> Assembly<'a> {
                 unfollowed: pruned.unfollowed,
             });
         }
+    }
+
+    /// Puts in what `apk` must know of the packages that are in the tree as it is now.
+    fn keep_package_db(
+        &self,
+        tree: &mut Tree,
+        selection: &Selection,
+        world: &World,
+    ) -> Result<(), AssembleError> {
+        let recipe = self.recipe;
+        let database = package_db::database(tree, &selection.layers())?;
+        // A directory of this machine means nothing in the image.
+        let (addresses, directories): (Vec<&Repository>, Vec<&Repository>) =
+            recipe.repositories.iter().partition(|repository| matches!(repository, Repository::Url(_)));
+        let repositories: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        if let Some(first) = directories.first() {
+            self.notes.note(format!(
+                "/etc/apk/repositories has no line for {first}{}, which is a directory of this machine",
+                if directories.len() > 1 { " and the others" } else { "" }
+            ));
+        }
+        let keys = load_keys(&recipe.keys)?;
+        let configuration = package_db::Configuration {
+            arch: recipe.arch,
+            world: &world.wanted,
+            repositories: &repositories,
+            keys: &keys,
+        };
+        Ok(package_db::lay(tree, &database, &configuration, recipe.source_date_epoch)?)
     }
 
     /// The modules that traces saw.

@@ -10,6 +10,7 @@ use crate::layer::libraries::LibraryError;
 use crate::layer::merge::MergeError;
 use crate::layer::otp::OtpError;
 use crate::layer::overlay::OverlayError;
+use crate::layer::package_db::PackageDbError;
 use crate::layer::release::ReleaseError;
 use crate::layer::special::SpecialError;
 use crate::layer::start::StartError;
@@ -102,6 +103,9 @@ pub enum AssembleError {
     /// Two layers claim one path.
     #[error("the layers of the image contradict each other")]
     Merge(#[from] MergeError),
+    /// The database of installed packages can't be made.
+    #[error("the database of installed packages can't be kept")]
+    PackageDb(#[from] PackageDbError),
     /// Shared libraries are missing, or don't fit.
     #[error("shared libraries don't fit")]
     Libraries(#[from] LibraryError),
@@ -240,6 +244,7 @@ impl AssembleError {
             Self::ReadRelease(_)
             | Self::ReadTrace { .. }
             | Self::Overlay(_)
+            | Self::PackageDb(_)
             | Self::Tree(_)
             | Self::Bug(_) => None,
         }
