@@ -97,7 +97,7 @@ pub(super) struct ContentFlags {
     /// Leave out the line numbers of stack traces
     #[arg(long)]
     strip_lines: bool,
-    /// Keep the database of installed packages
+    /// Write apk's database of installed packages: what of which package is in the image after pruning
     #[arg(long)]
     keep_package_db: bool,
     /// What the emulator is tuned for, where the release's flags say nothing: server (nothing that limits processes,
