@@ -76,6 +76,25 @@ impl Accounts {
         }
     }
 
+    /// Makes a user a member of a group, if the group is there.
+    pub fn add_member(&mut self, user: &str, group: &str) {
+        let mut text = String::with_capacity(self.group.len() + user.len() + 1);
+        for line in self.group.lines() {
+            text.push_str(line);
+            if let [name, _, _, members] = line.splitn(4, ':').collect::<Vec<_>>()[..]
+                && name == group
+                && !members.split(',').any(|member| member == user)
+            {
+                if !members.is_empty() {
+                    text.push(',');
+                }
+                text.push_str(user);
+            }
+            text.push('\n');
+        }
+        self.group = text;
+    }
+
     /// The identifier of a group.
     pub fn group_id(&self, name: &str) -> Option<u32> {
         id_of(&self.group, name)
@@ -138,5 +157,10 @@ mod tests {
         );
         assert_eq!(accounts.shadow.as_deref(), Some("root:*::0:::::\nklogd:!::0:99999:7:::\n"));
         assert_eq!(accounts.group_id("shadow"), Some(42));
+        for (user, group) in [("klogd", "root"), ("klogd", "shadow"), ("klogd", "root"), ("klogd", "absent")]
+        {
+            accounts.add_member(user, group);
+        }
+        assert_eq!(accounts.group, "root:x:0:root,klogd\nklogd:x:100:\nshadow:x:42:klogd\n");
     }
 }
