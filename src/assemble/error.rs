@@ -103,6 +103,16 @@ pub enum AssembleError {
     /// Two layers claim one path.
     #[error("the layers of the image contradict each other")]
     Merge(#[from] MergeError),
+    /// A package's script that the recipe refuses.
+    #[error("the {kind} script of {package}, whose effect leanfs doesn't know, is refused: {text}")]
+    Script {
+        /// The package with its version.
+        package: String,
+        /// `post-install` and so on.
+        kind: String,
+        /// Its text.
+        text: crate::apk::Quoted,
+    },
     /// The database of installed packages can't be made.
     #[error("the database of installed packages can't be kept")]
     PackageDb(#[from] PackageDbError),
@@ -228,6 +238,11 @@ impl AssembleError {
             Self::KernelLacks { .. } => {
                 Some("choose another compressor with --compress, or another kernel".to_owned())
             }
+            Self::Script { .. } => Some(
+                "leave the package out; or put what the script would make into the overlay, and accept it in leanfs.toml \
+                 (`[scripts] accept`) or with --accept-script"
+                    .to_owned(),
+            ),
             Self::NoKernel { .. } => Some("choose one with --kernel".to_owned()),
             Self::NoEfiStub { .. } => Some(
                 "install systemd's (the package is systemd-boot-efi on Debian and Ubuntu, systemd-efistub on Alpine), or \

@@ -29,6 +29,8 @@ pub(super) struct Packages<'a> {
 pub(super) struct UsedPackage {
     pub(super) apk: Arc<VerifiedApk>,
     pub(super) repository: String,
+    /// The tag of that repository.
+    pub(super) tag: Option<String>,
     pub(super) wanted_by: Vec<String>,
 }
 
@@ -51,6 +53,7 @@ impl Selection {
                 info: used.apk.info(),
                 scripts: used.apk.scripts(),
                 tree: used.apk.tree(),
+                tag: used.tag.as_deref(),
             })
             .collect()
     }
@@ -150,6 +153,7 @@ impl<'a> Packages<'a> {
                 self.assembly.reporter.report(Event::PackageSelected {
                     name: selected.entry.name.clone(),
                     version: selected.entry.version.clone(),
+                    tag: self.assembly.recipe.repositories[selected.repository].tag.clone(),
                     wanted_by: selected.wanted_by.clone(),
                 });
             }

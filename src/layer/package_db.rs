@@ -71,6 +71,7 @@ pub fn database(tree: &Tree, packages: &[Package<'_>]) -> Result<InstalledDataba
             .iter()
             .map(|(name, text)| (name.trim_start_matches('.').to_owned(), text.clone()))
             .collect();
+        record.repository_tag = package.tag.map(str::to_owned);
         record.triggers.clone_from(&package.info.triggers);
         record.directories = directories(tree, package, &record, &|place, path| {
             (owners.get(place) == Some(&number)).then(|| protected.protects(path))

@@ -25,6 +25,8 @@ pub struct Package<'a> {
     pub scripts: &'a [(String, Vec<u8>)],
     /// Its files, whose origin is the package.
     pub tree: &'a Tree,
+    /// The tag of the repository that it comes from, without the `@`.
+    pub tag: Option<&'a str>,
 }
 
 /// Lays packages in the order of installation.
@@ -176,7 +178,7 @@ mod tests {
         }
 
         fn package(&self) -> Package<'_> {
-            Package { entry: &self.entry, info: &self.info, scripts: &[], tree: &self.tree }
+            Package { entry: &self.entry, info: &self.info, scripts: &[], tree: &self.tree, tag: None }
         }
     }
 

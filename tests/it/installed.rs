@@ -40,7 +40,13 @@ fn fetch(repository: &Repository, keys: &std::path::Path, names: &[String]) -> V
 fn layers(packages: &[VerifiedApk]) -> Vec<Package<'_>> {
     packages
         .iter()
-        .map(|apk| Package { entry: apk.entry(), info: apk.info(), scripts: apk.scripts(), tree: apk.tree() })
+        .map(|apk| Package {
+            entry: apk.entry(),
+            info: apk.info(),
+            scripts: apk.scripts(),
+            tree: apk.tree(),
+            tag: None,
+        })
         .collect()
 }
 
