@@ -110,7 +110,7 @@ pub fn apply(tree: &mut Tree, scripts: &[PackageScript]) -> ScriptReport {
         let mut effects: Vec<String> =
             known.and_then(Effect::in_words).map(str::to_owned).into_iter().collect();
         for statement in &statements {
-            accounts.apply(statement);
+            accounts.apply(tree, script, statement);
             effect::make(tree, script, statement);
             effects.push(statement.in_words());
         }

@@ -2,6 +2,7 @@
 
 mod image;
 mod oracle;
+mod scripts;
 
 use leanfs::apk::InstalledDatabase;
 use leanfs::apk::checksum::sha1;

@@ -84,6 +84,40 @@ fn runlevel_link(tree: &mut Tree, script: &PackageScript, name: &str, level: &st
     }
 }
 
+/// The home of a new user, where `mkdir` could make it or it is there: its own, and what `/etc/skel` holds in a new one.
+fn home(tree: &mut Tree, script: &PackageScript, path: &str, uid: u32, gid: u32) {
+    let Some(place) = TreePath::parse(path.as_bytes()).ok().and_then(|path| tree.resolve_parent(&path))
+    else {
+        return;
+    };
+    let is_directory = |tree: &Tree, path: &TreePath| {
+        path.is_root() || tree.get(path).is_some_and(|node| matches!(node.kind, NodeKind::Directory))
+    };
+    let metadata = Metadata { mode: 0o2755, uid, gid, mtime: 0 };
+    if let Some(there) = tree.get_mut(&place) {
+        if matches!(there.kind, NodeKind::Directory) {
+            there.metadata = Metadata { mtime: there.metadata.mtime, ..metadata };
+        }
+        return;
+    }
+    if !place.parent().is_some_and(|parent| is_directory(tree, &parent)) {
+        return;
+    }
+    tree.insert(place.clone(), Node::directory(metadata, origin(script)));
+    let skel = TreePath::parse(b"etc/skel").expect("a constant path");
+    let copies: Vec<(TreePath, Node)> = tree
+        .below(&skel)
+        .filter_map(|(path, node)| {
+            let mut copy = node.clone();
+            (copy.metadata.uid, copy.metadata.gid, copy.origin) = (uid, gid, origin(script));
+            Some((place.join(path.strip_prefix(&skel)?).ok()?, copy))
+        })
+        .collect();
+    for (path, node) in copies {
+        tree.insert(path, node);
+    }
+}
+
 fn origin(script: &PackageScript) -> Origin {
     Origin::new(LayerKind::Script, format!("{}-{}", script.package, script.version))
 }
@@ -146,10 +180,16 @@ impl AccountFiles {
         Self { before: accounts.clone(), accounts, shadow_group: false }
     }
 
-    pub(super) fn apply(&mut self, statement: &Statement) {
+    pub(super) fn apply(&mut self, tree: &mut Tree, script: &PackageScript, statement: &Statement) {
         match statement {
             Statement::Group(group) => self.accounts.add_group(group),
-            Statement::User(user) => self.accounts.add_user(user),
+            Statement::User(user) => {
+                if let Some((uid, gid)) = self.accounts.add_user(user)
+                    && !user.no_home
+                {
+                    home(tree, script, &user.home_path(), uid, gid);
+                }
+            }
             Statement::Member { user, group } => self.accounts.add_member(user, group),
             Statement::Shells(_) | Statement::Service { .. } => {}
         }

@@ -100,10 +100,20 @@ fn account(words: Vec<String>) -> Option<Statement> {
     let mut group = NewGroup::default();
     let mut user = NewUser::default();
     let mut names = Vec::new();
+    let mut is_system = false;
     while let Some(word) = words.next() {
         match (&*command, &*word) {
-            ("addgroup" | "adduser", "-S") | ("adduser", "-D" | "-H") => {}
-            ("adduser", "-SDH" | "-SD" | "-DH") => {}
+            ("addgroup" | "adduser", "-S") => is_system = true,
+            ("adduser", "-D") => {}
+            ("adduser", "-H") => user.no_home = true,
+            ("adduser", flags)
+                if flags.starts_with('-')
+                    && flags.len() > 2
+                    && flags[1..].chars().all(|flag| "SDH".contains(flag)) =>
+            {
+                is_system |= flags.contains('S');
+                user.no_home |= flags.contains('H');
+            }
             ("addgroup", "-g") => group.id = Some(words.next()?.parse().ok()?),
             ("adduser", "-u") => user.id = Some(words.next()?.parse().ok()?),
             ("adduser", "-h") => user.home = Some(words.next()?),
@@ -119,6 +129,9 @@ fn account(words: Vec<String>) -> Option<Statement> {
         return None;
     }
     match &*command {
+        // People get numbers from 1000 on, and a group of their own.
+        "adduser" if !is_system => None,
+        "addgroup" if !is_system && group.id.is_none() => None,
         "addgroup" => Some(Statement::Group(NewGroup { name, ..group })),
         "adduser" => Some(Statement::User(NewUser { name, ..user })),
         _ => None,

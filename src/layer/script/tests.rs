@@ -41,7 +41,7 @@ fn accounts_are_made_and_other_scripts_are_named() {
     assert!(
         text_of(&tree, "etc/passwd").ends_with("dhcpcd:x:100:100:dhcpcd:/var/lib/dhcpcd:/sbin/nologin\n")
     );
-    assert_eq!(text_of(&tree, "etc/group"), "root:x:0:\ndhcpcd:x:100:\n");
+    assert_eq!(text_of(&tree, "etc/group"), "root:x:0:\ndhcpcd:x:100:dhcpcd\n");
     assert_eq!(report.unknown, [scripts[1].clone()]);
 }
 
@@ -129,4 +129,34 @@ fn what_packages_share_is_made_whoever_wants_it() {
             "absent in the runlevel boot",
         ]
     );
+}
+
+#[test]
+fn system_users_get_a_home_unless_they_want_none() {
+    let mut tree = with_files(&[
+        ("etc/passwd", ""),
+        ("etc/group", "g:x:7:\n"),
+        ("etc/skel/.profile", "x"),
+        ("srv/old/x", ""),
+    ]);
+    tree.insert("home".parse().expect("good"), Node::directory(Metadata::DIRECTORY, Origin::skeleton()));
+    let text = "adduser -S -D -G g new\nadduser -SDH -G g none\nadduser -S -D -G g -h /srv/old old\n\
+        adduser -S -D -G g -h /no/such/home far\nadduser -S -G absent never\n";
+    let report = apply(
+        &mut tree,
+        &[script("a", "pre-install", text), script("b", "pre-install", "adduser -D person\n")],
+    );
+    assert_eq!(text_of(&tree, "etc/group"), "g:x:7:new,none,old,far\n");
+    assert!(text_of(&tree, "etc/passwd").starts_with("new:x:100:7::/home/new:/sbin/nologin\nnone:x:101:7:"));
+    let access = |path: &str| {
+        tree.get(&path.parse().expect("good")).map(|node| {
+            let Metadata { mode, uid, gid, .. } = node.metadata;
+            (mode, uid, gid)
+        })
+    };
+    assert_eq!(access("home/new"), Some((0o2755, 100, 7)));
+    assert_eq!(access("home/new/.profile"), Some((0o644, 100, 7)));
+    assert_eq!(access("srv/old"), Some((0o2755, 102, 7)));
+    assert_eq!((access("home/none"), access("no/such/home")), (None, None));
+    assert_eq!(report.unknown.len(), 1, "people are not made");
 }

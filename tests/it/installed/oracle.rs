@@ -43,7 +43,17 @@ impl Oracle {
     }
 
     /// Makes a system of these packages; no script runs.
-    pub(super) fn add(&self, repositories: &[&Path], keys: &Path, names: &[&str]) -> String {
+    pub(super) fn add(&self, repositories: &[&Path], keys: &Path, names: &[&str]) {
+        let (succeeded, said) = self.try_add(repositories, keys, names, "--no-scripts");
+        assert!(succeeded, "{said}");
+    }
+
+    /// The same with scripts, which not every machine lets run; what it said.
+    pub(super) fn add_with_scripts(&self, repositories: &[&Path], keys: &Path, names: &[&str]) -> String {
+        self.try_add(repositories, keys, names, "--no-progress").1
+    }
+
+    fn try_add(&self, repositories: &[&Path], keys: &Path, names: &[&str], flag: &str) -> (bool, String) {
         let usermode = if rustix::process::geteuid().is_root() { "--progress=no" } else { "--usermode" };
         let mut arguments: Vec<std::ffi::OsString> =
             ["--no-cache", "--arch", "x86_64", "--repositories-file", "/dev/null", "--keys-dir"]
@@ -53,11 +63,9 @@ impl Oracle {
         for repository in repositories {
             arguments.extend(["-X".into(), repository.into()]);
         }
-        arguments.extend(["add", "--initdb", usermode, "--no-scripts"].map(Into::into));
+        arguments.extend(["add", "--initdb", usermode, flag].map(Into::into));
         arguments.extend(names.iter().map(Into::into));
-        let (succeeded, said) = self.run(&arguments);
-        assert!(succeeded, "{said}");
-        said
+        self.run(&arguments)
     }
 
     /// Whether everything of the tree that packages brought is in the root, with the same mode, owner and contents.
