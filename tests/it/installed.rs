@@ -2,6 +2,7 @@
 
 mod image;
 mod oracle;
+mod replaces;
 mod scripts;
 
 use leanfs::apk::InstalledDatabase;

@@ -53,7 +53,14 @@ impl Oracle {
         self.try_add(repositories, keys, names, "--no-progress").1
     }
 
-    fn try_add(&self, repositories: &[&Path], keys: &Path, names: &[&str], flag: &str) -> (bool, String) {
+    /// Whether it could, and what it said.
+    pub(super) fn try_add(
+        &self,
+        repositories: &[&Path],
+        keys: &Path,
+        names: &[&str],
+        flag: &str,
+    ) -> (bool, String) {
         let usermode = if rustix::process::geteuid().is_root() { "--progress=no" } else { "--usermode" };
         let mut arguments: Vec<std::ffi::OsString> =
             ["--no-cache", "--arch", "x86_64", "--repositories-file", "/dev/null", "--keys-dir"]

@@ -184,6 +184,8 @@ adduser two numbered
 addgroup one numbered
 add-shell /bin/one /bin/sh
 add-shell '/bin/two'
+rc-update -q add local default
+rc-update add nosuch boot
 exit 0
 ";
 
