@@ -153,7 +153,6 @@ impl<'a> Packages<'a> {
                 self.assembly.reporter.report(Event::PackageSelected {
                     name: selected.entry.name.clone(),
                     version: selected.entry.version.clone(),
-                    tag: self.assembly.recipe.repositories[selected.repository].tag.clone(),
                     wanted_by: selected.wanted_by.clone(),
                 });
             }
@@ -177,6 +176,12 @@ impl<'a> Packages<'a> {
                 Ok(UsedPackage {
                     apk,
                     repository: indexes[selected.repository].repository().to_string(),
+                    tag: self
+                        .assembly
+                        .recipe
+                        .repositories
+                        .get(selected.repository)
+                        .and_then(|source| source.tag.clone()),
                     wanted_by: selected.wanted_by.clone(),
                 })
             })
