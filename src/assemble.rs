@@ -16,22 +16,24 @@ use std::sync::{Mutex, PoisonError};
 pub use error::{AssembleError, FailureKind};
 
 use self::kernel::ImageKernel;
-use self::packages::{Packages, UsedPackage};
+use self::packages::{Packages, Selection, UsedPackage};
 use self::tree::{Draft, Inputs};
 use self::world::World;
+use crate::apk::Quoted;
 use crate::elf::Libc;
 use crate::fetch::{FetchSettings, Fetcher, load_keys, load_repository_keys};
 use crate::image::ImageError;
 use crate::image::output::OutputDirectory;
 use crate::layer::libraries::{self, Closure, MissingLibrary};
 use crate::layer::overlay;
+use crate::layer::package_db;
 use crate::layer::release::{self, Release};
-use crate::layer::script::PackageScript;
+use crate::layer::script::ScriptReport;
 use crate::layer::special;
 use crate::layer::start::StartPlan;
 use crate::layer::sysroot;
 use crate::prune::{self, Reason, Removal, RewriteInput};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
 use crate::report::trace::Trace;
 use crate::report::{Event, Reporter, Stage, limit};
@@ -111,7 +113,7 @@ struct Image {
     kernel: Option<ImageKernel>,
     packages: Vec<UsedPackage>,
     left_out: Vec<LeftOut>,
-    unknown_scripts: Vec<PackageScript>,
+    scripts: ScriptReport,
     removals: Vec<Removal>,
     /// Which ELF files need which libraries; nothing is missing.
     libraries: Closure,
@@ -187,6 +189,7 @@ impl<'a> Assembly<'a> {
                 self.notes.note(format!("a shell (busybox) is in the image: {reason}"));
             }
             let Draft { mut tree, start, pruned, scripts, closure, boot, boot_path, otp_root } = draft;
+            self.tell_scripts(&scripts)?;
             let libraries = self.libraries_from_sysroot(&mut tree, closure)?;
             let rewritten = prune::rewrite(
                 &mut tree,
@@ -205,14 +208,8 @@ impl<'a> Assembly<'a> {
             for (path, reason) in rewritten.left {
                 self.notes.note(format!("{path} keeps its symbols: {reason}"));
             }
-            for note in scripts.notes {
-                self.notes.note(note);
-            }
-            for script in &scripts.unknown {
-                self.notes.warn(format!(
-                    "the {} script of {}-{} is not known to leanfs and has not been run",
-                    script.kind, script.package, script.version
-                ));
+            if recipe.prune.keep_package_db {
+                self.keep_package_db(&mut tree, &selection, &world)?;
             }
             let tree = tree.validate()?;
             special::check(&tree, &recipe.allow_special)?;
@@ -224,7 +221,7 @@ impl<'a> Assembly<'a> {
                 kernel,
                 packages: selection.packages,
                 left_out: selection.left_out,
-                unknown_scripts: scripts.unknown,
+                scripts,
                 removals: pruned.removals,
                 libraries,
                 reasons: pruned.reasons,
@@ -232,6 +229,68 @@ impl<'a> Assembly<'a> {
                 unfollowed: pruned.unfollowed,
             });
         }
+    }
+
+    /// Warns of scripts whose effects were not made, as far as the recipe doesn't say something else.
+    fn tell_scripts(&self, scripts: &ScriptReport) -> Result<(), AssembleError> {
+        for note in &scripts.notes {
+            self.notes.note(note.clone());
+        }
+        let settings = &self.recipe.scripts;
+        for script in &scripts.unknown {
+            let (package, kind) = (format!("{}-{}", script.package, script.version), script.kind.clone());
+            if settings.refuses(&script.package, &kind) {
+                return Err(AssembleError::Script { package, kind, text: Quoted::new(&script.text) });
+            }
+            if !settings.accepts(&script.package, &kind) {
+                self.notes.warn(format!(
+                    "the {kind} script of {package} is not known to leanfs and has not been run \
+                     (`leanfs scripts` shows it)"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts in what `apk` must know of the packages that are in the tree as it is now.
+    fn keep_package_db(
+        &self,
+        tree: &mut Tree,
+        selection: &Selection,
+        world: &World,
+    ) -> Result<(), AssembleError> {
+        let recipe = self.recipe;
+        let database = package_db::database(tree, &selection.layers())?;
+        // A directory of this machine means nothing in the image.
+        let (addresses, directories): (Vec<&RepositorySource>, Vec<&RepositorySource>) =
+            recipe.repositories.iter().partition(|source| matches!(source.repository, Repository::Url(_)));
+        let repositories: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        if let Some(first) = directories.first() {
+            self.notes.note(format!(
+                "/etc/apk/repositories has no line for {}{}, which is a directory of this machine",
+                first.repository,
+                if directories.len() > 1 { " and the others" } else { "" }
+            ));
+        }
+        // For apk a key is good for every repository.
+        let has_own = |source: &&RepositorySource| !source.keys.is_empty();
+        let keys = match recipe.repositories.iter().all(|source| has_own(&source)) {
+            true => Vec::new(),
+            false => load_keys(&recipe.keys)?,
+        };
+        if let Some(source) = recipe.repositories.iter().find(has_own) {
+            self.notes.note(format!(
+                "/etc/apk/keys has no key that only {} trusts: apk would trust it everywhere",
+                source.repository
+            ));
+        }
+        let configuration = package_db::Configuration {
+            arch: recipe.arch,
+            world: &world.wanted,
+            repositories: &repositories,
+            keys: &keys,
+        };
+        Ok(package_db::lay(tree, &database, &configuration, recipe.source_date_epoch)?)
     }
 
     /// The modules that traces saw.

@@ -21,6 +21,7 @@ mod pack;
 mod progress;
 mod recipe_flags;
 mod resolve;
+mod scripts;
 mod signing;
 mod summary;
 mod table;
@@ -62,6 +63,7 @@ enum Verb {
     Analyze(analyze::AnalyzeArgs),
     Why(why::WhyArgs),
     Diff(diff::DiffArgs),
+    Scripts(scripts::ScriptsArgs),
     Resolve(Box<resolve::ResolveArgs>),
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
@@ -98,6 +100,7 @@ impl Verb {
             Self::Analyze(args) => args.mode(),
             Self::Why(args) => args.mode(),
             Self::Diff(args) => args.mode(),
+            Self::Scripts(args) => args.mode(),
             Self::Resolve(args) => args.mode(),
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
@@ -114,6 +117,7 @@ impl Verb {
             Self::Analyze(args) => args.run(terminal),
             Self::Why(args) => args.run(terminal),
             Self::Diff(args) => args.run(terminal),
+            Self::Scripts(args) => args.run(terminal),
             Self::Resolve(args) => args.run(terminal, environment),
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),

@@ -4,6 +4,7 @@ pub mod file;
 mod image;
 mod prune;
 mod repository;
+mod scripts;
 mod settings;
 mod words;
 
@@ -14,6 +15,7 @@ pub use image::{DataSettings, ImageFormat, ImageSpec, Port, Uuid};
 pub use prune::{Pattern, PruneLevel, PruneSettings};
 pub(crate) use repository::FINGERPRINT;
 pub use repository::{Repository, RepositorySource, TrustedKey, parse_tag};
+pub use scripts::{ScriptPattern, ScriptSettings};
 pub use settings::{AllImages, Settings, SettingsError};
 pub use words::{UnknownChoice, parse_sha256, parse_size};
 
@@ -50,6 +52,8 @@ pub struct Recipe {
     pub overlay: Option<PathBuf>,
     /// How much of the tree goes.
     pub prune: PruneSettings,
+    /// Scripts of packages whose effects are not known.
+    pub scripts: ScriptSettings,
     /// Put a shell and the usual commands (busybox) into the image.
     pub shell: bool,
     /// The kernel beside the image.
@@ -100,6 +104,7 @@ impl Recipe {
             sysroot: None,
             overlay: None,
             prune: PruneSettings::default(),
+            scripts: ScriptSettings::default(),
             shell: false,
             kernel: KernelSource::Package("linux-virt".to_owned()),
             images: vec![ImageSpec::default()],

@@ -13,16 +13,34 @@ pub(super) fn files<'a>(
     member: &'static str,
     offset: u64,
 ) -> Result<Vec<(String, &'a [u8])>, ApkError> {
+    at_most(MOST_ENTRIES, segment, member, offset)
+}
+
+/// As [`files`], however many there are: the segment is in memory already.
+pub(super) fn all_files<'a>(
+    segment: &'a [u8],
+    member: &'static str,
+    offset: u64,
+) -> Result<Vec<(String, &'a [u8])>, ApkError> {
+    at_most(usize::MAX, segment, member, offset)
+}
+
+fn at_most<'a>(
+    most: usize,
+    segment: &'a [u8],
+    member: &'static str,
+    offset: u64,
+) -> Result<Vec<(String, &'a [u8])>, ApkError> {
     let damaged = |source| ApkError::Damaged { member, offset, source };
     let mut files = Vec::new();
     let mut archive = tar::Archive::new(segment);
     for entry in archive.entries().map_err(damaged)? {
         let entry = entry.map_err(damaged)?;
-        if files.len() == MOST_ENTRIES {
+        if files.len() == most {
             return Err(ApkError::Structure {
                 offset,
                 expected: "a few files",
-                found: format!("more than {MOST_ENTRIES}"),
+                found: format!("more than {most}"),
             });
         }
         if !entry.header().entry_type().is_file() {

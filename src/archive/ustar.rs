@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Fifo = b'6',
     /// The extension header of the entry that follows.
     Pax = b'x',
+    /// GNU tar's: the name of the entry that follows, and a NUL.
+    GnuLongName = b'L',
 }
 
 /// The fields of one header, by the names that the standard gives them. Of a name that is too long the field keeps the
@@ -77,6 +79,15 @@ impl<'a> Header<'a> {
 
     /// The block, with its checksum.
     pub(crate) fn to_block(self) -> Result<[u8; BLOCK], FieldTooSmall> {
+        self.block(false)
+    }
+
+    /// The same as GNU tar marks it and apk writes it: size and time fill their fields, with no NUL after them.
+    pub(crate) fn to_gnu_block(self) -> Result<[u8; BLOCK], FieldTooSmall> {
+        self.block(true)
+    }
+
+    fn block(self, gnu: bool) -> Result<[u8; BLOCK], FieldTooSmall> {
         let mut block = [0; BLOCK];
         let mut put = |offset: usize, length: usize, value: &[u8]| {
             let value = &value[..value.len().min(length)];
@@ -87,17 +98,21 @@ impl<'a> Header<'a> {
         put(108, 8, &octal::<7>("owner", self.uid.into())?);
         put(116, 8, &octal::<7>("group", self.gid.into())?);
         match octal::<11>("size", self.size) {
+            Ok(_) if gnu => put(124, 12, &octal::<12>("size", self.size)?),
             Ok(digits) => put(124, 12, &digits),
             Err(_) => {
                 put(124, 1, &[0x80]);
                 put(128, 8, &self.size.to_be_bytes());
             }
         }
-        put(136, 12, &octal::<11>("time", self.mtime)?);
+        match gnu {
+            true => put(136, 12, &octal::<12>("time", self.mtime)?),
+            false => put(136, 12, &octal::<11>("time", self.mtime)?),
+        }
         put(148, 8, b"        ");
         put(156, 1, &[self.typeflag as u8]);
         put(157, NAME, self.linkname);
-        put(257, 8, b"ustar\x0000");
+        put(257, 8, if gnu { b"ustar  \0" } else { b"ustar\x0000" });
         put(265, 32, self.uname);
         put(297, 32, self.gname);
         if let Some((major, minor)) = self.device {

@@ -10,6 +10,7 @@ use crate::layer::libraries::LibraryError;
 use crate::layer::merge::MergeError;
 use crate::layer::otp::OtpError;
 use crate::layer::overlay::OverlayError;
+use crate::layer::package_db::PackageDbError;
 use crate::layer::release::ReleaseError;
 use crate::layer::special::SpecialError;
 use crate::layer::start::StartError;
@@ -102,6 +103,19 @@ pub enum AssembleError {
     /// Two layers claim one path.
     #[error("the layers of the image contradict each other")]
     Merge(#[from] MergeError),
+    /// A package's script that the recipe refuses.
+    #[error("the {kind} script of {package}, whose effect leanfs doesn't know, is refused: {text}")]
+    Script {
+        /// The package with its version.
+        package: String,
+        /// `post-install` and so on.
+        kind: String,
+        /// Its text.
+        text: crate::apk::Quoted,
+    },
+    /// The database of installed packages can't be made.
+    #[error("the database of installed packages can't be kept")]
+    PackageDb(#[from] PackageDbError),
     /// Shared libraries are missing, or don't fit.
     #[error("shared libraries don't fit")]
     Libraries(#[from] LibraryError),
@@ -224,6 +238,11 @@ impl AssembleError {
             Self::KernelLacks { .. } => {
                 Some("choose another compressor with --compress, or another kernel".to_owned())
             }
+            Self::Script { .. } => Some(
+                "leave the package out; or put what the script would make into the overlay, and accept it in leanfs.toml \
+                 (`[scripts] accept`) or with --accept-script"
+                    .to_owned(),
+            ),
             Self::NoKernel { .. } => Some("choose one with --kernel".to_owned()),
             Self::NoEfiStub { .. } => Some(
                 "install systemd's (the package is systemd-boot-efi on Debian and Ubuntu, systemd-efistub on Alpine), or \
@@ -240,6 +259,7 @@ impl AssembleError {
             Self::ReadRelease(_)
             | Self::ReadTrace { .. }
             | Self::Overlay(_)
+            | Self::PackageDb(_)
             | Self::Tree(_)
             | Self::Bug(_) => None,
         }

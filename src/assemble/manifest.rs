@@ -10,7 +10,7 @@ use crate::image::ImageError;
 use crate::image::share;
 use crate::recipe::Recipe;
 use crate::report::manifest::{
-    FileInfo, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
+    FileInfo, KnownScript, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
 };
 use crate::tree::{LayerKind, Node, NodeKind, TreePath};
 
@@ -53,13 +53,25 @@ pub(super) fn make(
         },
         packages,
         left_out: image.left_out.clone(),
+        known_scripts: image
+            .scripts
+            .known
+            .iter()
+            .map(|known| KnownScript {
+                package: format!("{}-{}", known.script.package, known.script.version),
+                script: known.script.kind.clone(),
+                effects: known.effects.clone(),
+            })
+            .collect(),
         unknown_scripts: image
-            .unknown_scripts
+            .scripts
+            .unknown
             .iter()
             .map(|script| UnknownScript {
                 package: format!("{}-{}", script.package, script.version),
                 script: script.kind.clone(),
                 text: script.text.clone(),
+                accepted: recipe.scripts.accepts(&script.package, &script.kind),
             })
             .collect(),
         unfollowed: image.unfollowed.clone(),

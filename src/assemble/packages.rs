@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{AssembleError, Assembly};
 use crate::apk::{Dependency, IndexEntry};
 use crate::fetch::{VerifiedApk, VerifiedIndex};
+use crate::layer::packages::Package;
 use crate::recipe::Repository;
 use crate::report::manifest::LeftOut;
 use crate::report::{Event, Stage};
@@ -28,6 +29,8 @@ pub(super) struct Packages<'a> {
 pub(super) struct UsedPackage {
     pub(super) apk: Arc<VerifiedApk>,
     pub(super) repository: String,
+    /// The tag of that repository.
+    pub(super) tag: Option<String>,
     pub(super) wanted_by: Vec<String>,
 }
 
@@ -38,6 +41,22 @@ pub(super) struct Selection {
     pub(super) packages: Vec<UsedPackage>,
     /// What was resolved and then left out.
     pub(super) left_out: Vec<LeftOut>,
+}
+
+impl Selection {
+    /// The packages, for [`crate::layer::packages`].
+    pub(super) fn layers(&self) -> Vec<Package<'_>> {
+        self.packages
+            .iter()
+            .map(|used| Package {
+                entry: used.apk.entry(),
+                info: used.apk.info(),
+                scripts: used.apk.scripts(),
+                tree: used.apk.tree(),
+                tag: used.tag.as_deref(),
+            })
+            .collect()
+    }
 }
 
 impl<'a> Packages<'a> {
@@ -157,6 +176,12 @@ impl<'a> Packages<'a> {
                 Ok(UsedPackage {
                     apk,
                     repository: indexes[selected.repository].repository().to_string(),
+                    tag: self
+                        .assembly
+                        .recipe
+                        .repositories
+                        .get(selected.repository)
+                        .and_then(|source| source.tag.clone()),
                     wanted_by: selected.wanted_by.clone(),
                 })
             })

@@ -14,7 +14,7 @@ use crate::layer::otp::{self, Otp};
 use crate::layer::release::{self, Release};
 use crate::layer::script::{self, PackageScript, ScriptReport};
 use crate::layer::start::{self, StartPlan};
-use crate::layer::{boot, init_conf, overlay, skeleton};
+use crate::layer::{boot, init_conf, overlay, packages, skeleton};
 use crate::prune::{self, PruneInput, Pruned};
 use crate::recipe::{DataSettings, PruneLevel};
 use crate::report::{Event, Stage};
@@ -56,9 +56,7 @@ impl Assembly<'_> {
         let epoch = recipe.source_date_epoch;
         self.reporter.report(Event::Stage { stage: Stage::Layers });
         let mut tree = Tree::new();
-        for used in &selection.packages {
-            lay_package(&mut tree, used, &selection.packages)?;
-        }
+        packages::lay(&mut tree, &selection.layers())?;
         let release_root = constant_path(release::ROOT);
         let release_tree = choice.release_tree(release);
         if let Some(files) = choice.files() {
@@ -165,7 +163,12 @@ impl Assembly<'_> {
         let recipe = self.recipe;
         let mut elves = Elves::default();
         let closure = libraries::close_with(tree, recipe.arch, &mut elves)?;
-        if recipe.prune.level == PruneLevel::None {
+        // To a package that `apk` installs later, the database promises the libraries of those that are there.
+        let promised = recipe.prune.keep_package_db
+            && ["sbin/apk", "usr/sbin/apk", "usr/bin/apk"]
+                .iter()
+                .any(|path| tree.file(&constant_path(path)).is_some());
+        if recipe.prune.level == PruneLevel::None || promised {
             return Ok(closure);
         }
         let mut asked = BTreeSet::new();
@@ -195,36 +198,6 @@ impl Assembly<'_> {
 /// Joins two paths of the image, both of which are there.
 fn below(directory: &TreePath, path: &TreePath) -> TreePath {
     directory.join(path.as_bytes()).unwrap_or_else(|_| directory.clone())
-}
-
-/// Lays one package. Of a path that an earlier package brought, apk's rules say who has it: packages of one
-/// origin may overwrite each other, then `replaces` and its priority decide.
-fn lay_package(tree: &mut Tree, used: &UsedPackage, all: &[UsedPackage]) -> Result<(), AssembleError> {
-    let owner =
-        |there: &Node| all.iter().find(|package| package.apk.entry().full_name() == *there.origin.part);
-    merge::lay_with(tree, &TreePath::root(), used.apk.tree(), |there, _| {
-        owner(there).map_or(Precedence::Equal, |first| precedence(first, used))
-    })?;
-    Ok(())
-}
-
-fn precedence(first: &UsedPackage, second: &UsedPackage) -> Precedence {
-    let origin = |package: &UsedPackage| package.apk.entry().origin.clone();
-    if !origin(first).is_empty() && origin(first) == origin(second) {
-        return Precedence::Second;
-    }
-    let replaces = |by: &UsedPackage, what: &UsedPackage| {
-        let named = by.apk.info().replaces.iter().any(|dependency| {
-            dependency.name == what.apk.entry().name
-                && dependency.bounds_match(Some(&what.apk.entry().version))
-        });
-        named.then(|| by.apk.info().replaces_priority.unwrap_or(0))
-    };
-    match (replaces(first, second), replaces(second, first)) {
-        (first, second) if second > first => Precedence::Second,
-        (first, second) if first > second => Precedence::First,
-        _ => Precedence::Equal,
-    }
 }
 
 fn scripts_of(packages: &[UsedPackage]) -> Vec<PackageScript> {

@@ -9,7 +9,7 @@ use leanfs::arch::Arch;
 use leanfs::fetch::{FetchSettings, load_keys, load_repository_keys};
 use leanfs::recipe::{
     Compression, ImageFormat, KernelSource, OtpSource, Pattern, Profile, PruneLevel, Recipe, Repository,
-    RepositorySource, Settings, SettingsError, TrustedKey, file, parse_sha256, parse_size,
+    RepositorySource, ScriptPattern, Settings, SettingsError, TrustedKey, file, parse_sha256, parse_size,
 };
 
 use super::environment::Environment;
@@ -97,9 +97,15 @@ pub(super) struct ContentFlags {
     /// Leave out the line numbers of stack traces
     #[arg(long)]
     strip_lines: bool,
-    /// Keep the database of installed packages
+    /// Write apk's database of installed packages: what of which package is in the image after pruning
     #[arg(long)]
     keep_package_db: bool,
+    /// What this script of a package would do, which leanfs doesn't know, isn't needed: no warning; repeatable
+    #[arg(long = "accept-script", value_name = "PACKAGE[:KIND]")]
+    accept_scripts: Vec<ScriptPattern>,
+    /// A package with this script, if leanfs doesn't know what it does, is an error (`*`: any); repeatable
+    #[arg(long = "refuse-script", value_name = "PACKAGE[:KIND]")]
+    refuse_scripts: Vec<ScriptPattern>,
     /// What the emulator is tuned for, where the release's flags say nothing: server (nothing that limits processes,
     /// ports or schedulers), tiny (the least time and memory) or none [default: server]
     #[arg(long, value_name = "NAME")]
@@ -303,6 +309,8 @@ impl RecipeFlags<'_> {
         settings.traces = contents.traces.clone();
         settings.strip_lines = contents.strip_lines.then_some(true);
         settings.keep_package_db = contents.keep_package_db.then_some(true);
+        settings.accept_scripts = contents.accept_scripts.clone();
+        settings.refuse_scripts = contents.refuse_scripts.clone();
         settings.profile = contents.profile;
         settings.kernel = contents.kernel.clone();
         settings.shell = contents.shell.then_some(true);

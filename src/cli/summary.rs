@@ -153,7 +153,10 @@ fn absences(text: &mut String, manifest: &Manifest) {
         *size += removed.size;
         *count += 1;
     }
-    if pruned.is_empty() && manifest.left_out.is_empty() && manifest.unknown_scripts.is_empty() {
+    if pruned.is_empty()
+        && manifest.left_out.is_empty()
+        && manifest.unknown_scripts.iter().all(|script| script.accepted)
+    {
         return;
     }
     line(text, format_args!("\nNot inside"));
@@ -166,7 +169,7 @@ fn absences(text: &mut String, manifest: &Manifest) {
             format_args!("  {}: {} in {count} {}", rule_in_words(rule), megabytes(*size), files(*count)),
         );
     }
-    for script in &manifest.unknown_scripts {
+    for script in manifest.unknown_scripts.iter().filter(|script| !script.accepted) {
         line(
             text,
             format_args!(

@@ -41,32 +41,45 @@ pub struct NewUser {
     pub shell: Option<String>,
     /// Its full name.
     pub gecos: Option<String>,
+    /// `-H`: no home is made.
+    pub no_home: bool,
+}
+
+impl NewUser {
+    /// Where its home is.
+    pub fn home_path(&self) -> String {
+        self.home.clone().unwrap_or_else(|| format!("/home/{}", self.name))
+    }
 }
 
 impl Accounts {
-    /// Adds a group, unless one of that name is there.
+    /// Adds a group, unless one of that name or that identifier is there.
     pub fn add_group(&mut self, new: &NewGroup) {
-        if id_of(&self.group, &new.name).is_some() {
+        if id_of(&self.group, &new.name).is_some() || new.id.is_some_and(|id| is_used(&self.group, id)) {
             return;
         }
         let id = new.id.unwrap_or_else(|| free_id(&[&self.group]));
         append(&mut self.group, &format!("{}:x:{id}:", new.name));
     }
 
-    /// Adds a user without a password, unless one of that name is there.
-    pub fn add_user(&mut self, new: &NewUser) {
-        if id_of(&self.passwd, &new.name).is_some() {
-            return;
+    /// Adds a user without a password and makes it a member of its group, unless one of that name or identifier is there,
+    /// or the group is not. Gives the identifiers of user and group, if it was added.
+    pub fn add_user(&mut self, new: &NewUser) -> Option<(u32, u32)> {
+        if id_of(&self.passwd, &new.name).is_some() || new.id.is_some_and(|id| is_used(&self.passwd, id)) {
+            return None;
         }
         let id = new.id.unwrap_or_else(|| free_id(&[&self.passwd]));
-        let group = new.group.as_deref().and_then(|name| id_of(&self.group, name)).unwrap_or(NO_GROUP);
-        let home = new.home.clone().unwrap_or_else(|| format!("/home/{}", new.name));
+        let group = match &new.group {
+            Some(name) => id_of(&self.group, name)?,
+            None => NO_GROUP,
+        };
+        let home = new.home_path();
         append(
             &mut self.passwd,
             &format!(
                 "{}:x:{id}:{group}:{}:{home}:{}",
                 new.name,
-                new.gecos.as_deref().unwrap_or("Linux User,,,"),
+                new.gecos.as_deref().unwrap_or_default(),
                 new.shell.as_deref().unwrap_or("/sbin/nologin")
             ),
         );
@@ -74,6 +87,27 @@ impl Accounts {
             // "!" lets nobody in; the day of the last change is left out, for it would be today.
             append(shadow, &format!("{}:!::0:99999:7:::", new.name));
         }
+        self.add_member(&new.name, new.group.as_deref().unwrap_or("nogroup"));
+        Some((id, group))
+    }
+
+    /// Makes a user a member of a group, if the group is there.
+    pub fn add_member(&mut self, user: &str, group: &str) {
+        let mut text = String::with_capacity(self.group.len() + user.len() + 1);
+        for line in self.group.lines() {
+            text.push_str(line);
+            if let [name, _, _, members] = line.splitn(4, ':').collect::<Vec<_>>()[..]
+                && name == group
+                && !members.split(',').any(|member| member == user)
+            {
+                if !members.is_empty() {
+                    text.push(',');
+                }
+                text.push_str(user);
+            }
+            text.push('\n');
+        }
+        self.group = text;
     }
 
     /// The identifier of a group.
@@ -101,11 +135,12 @@ fn id_of(text: &str, name: &str) -> Option<u32> {
     entries(text).find(|(entry, _)| *entry == name).and_then(|(_, id)| id)
 }
 
+fn is_used(text: &str, id: u32) -> bool {
+    entries(text).any(|(_, used)| used == Some(id))
+}
+
 fn free_id(texts: &[&str]) -> u32 {
-    SYSTEM_IDS
-        .into_iter()
-        .find(|id| !texts.iter().any(|text| entries(text).any(|(_, used)| used == Some(*id))))
-        .unwrap_or(NO_GROUP)
+    SYSTEM_IDS.into_iter().find(|id| !texts.iter().any(|text| is_used(text, *id))).unwrap_or(NO_GROUP)
 }
 
 #[cfg(test)]
@@ -130,7 +165,7 @@ mod tests {
                 ..NewUser::default()
             });
         }
-        assert_eq!(accounts.group, "root:x:0:root\nklogd:x:100:\nshadow:x:42:\n");
+        assert_eq!(accounts.group, "root:x:0:root\nklogd:x:100:klogd\nshadow:x:42:\n");
         assert!(
             accounts.passwd.ends_with(":/bin/false\nklogd:x:101:100:klogd:/dev/null:/sbin/nologin\n"),
             "{}",
@@ -138,5 +173,27 @@ mod tests {
         );
         assert_eq!(accounts.shadow.as_deref(), Some("root:*::0:::::\nklogd:!::0:99999:7:::\n"));
         assert_eq!(accounts.group_id("shadow"), Some(42));
+        // As busybox 1.37 does: with a number or a group that can't be, nothing.
+        let before = accounts.clone();
+        accounts.add_group(&NewGroup { name: "other".to_owned(), id: Some(42) });
+        for (name, id, group) in
+            [("a", Some(100), None), ("b", None, Some("absent")), ("c", None, Some("42"))]
+        {
+            let group = group.map(str::to_owned);
+            let user = NewUser { name: name.to_owned(), id, group, ..NewUser::default() };
+            assert_eq!(accounts.add_user(&user), None, "{name}");
+        }
+        assert_eq!(accounts, before);
+        accounts.group += "nogroup:x:65533:\n";
+        let plain = NewUser { name: "plain".to_owned(), ..NewUser::default() };
+        assert_eq!(accounts.add_user(&plain), Some((102, 65533)));
+        assert!(accounts.passwd.ends_with("\nplain:x:102:65533::/home/plain:/sbin/nologin\n"));
+        assert!(accounts.group.ends_with("nogroup:x:65533:plain\n"));
+        (accounts.group, accounts.shadow) = (before.group, before.shadow);
+        for (user, group) in [("klogd", "root"), ("klogd", "shadow"), ("klogd", "root"), ("klogd", "absent")]
+        {
+            accounts.add_member(user, group);
+        }
+        assert_eq!(accounts.group, "root:x:0:root,klogd\nklogd:x:100:klogd\nshadow:x:42:klogd\n");
     }
 }

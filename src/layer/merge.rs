@@ -20,6 +20,16 @@ pub enum MergeError {
         /// And what that is.
         second_is: &'static str,
     },
+    /// Two packages have one file, and neither says that it replaces the other's.
+    #[error("{path} belongs to {first} and to {second}, and neither replaces the other's")]
+    Packages {
+        /// The path.
+        path: TreePath,
+        /// The package that was laid first.
+        first: Origin,
+        /// The other.
+        second: Origin,
+    },
     /// A path leads through links that run in a circle.
     #[error("{path}, which {origin} brings, leads through symbolic links that run in a circle")]
     LinkCircle {
@@ -37,6 +47,10 @@ impl MergeError {
             Self::Conflict { path, .. } => Some(format!(
                 "leave one of the two out, or put the {} that you want into the overlay directory",
                 path
+            )),
+            Self::Packages { first, second, .. } => Some(format!(
+                "apk couldn't install both: leave {} or {} out, or ask whoever built them for a `replaces`",
+                first.part, second.part
             )),
             Self::LinkCircle { .. } => None,
         }

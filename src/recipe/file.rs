@@ -16,7 +16,8 @@ use super::settings::Settings;
 use super::words::{parse_sha256, parse_size};
 use super::{
     AllImages, Compression, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource,
-    Pattern, Port, Profile, PruneLevel, Repository, RepositorySource, TrustedKey, Uuid, parse_tag,
+    Pattern, Port, Profile, PruneLevel, Repository, RepositorySource, ScriptPattern, TrustedKey, Uuid,
+    parse_tag,
 };
 use crate::arch::Arch;
 
@@ -88,6 +89,8 @@ struct RecipeFile {
     #[serde(default)]
     prune: PruneTable,
     #[serde(default)]
+    scripts: ScriptsTable,
+    #[serde(default)]
     kernel: KernelTable,
     image: Option<Vec<ImageTable>>,
     #[serde(default)]
@@ -134,6 +137,15 @@ struct PruneTable {
     #[serde(default)]
     traces: Vec<PathBuf>,
     keep_package_db: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ScriptsTable {
+    #[serde(default)]
+    accept: Vec<Word<ScriptPattern>>,
+    #[serde(default)]
+    refuse: Vec<Word<ScriptPattern>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -351,6 +363,8 @@ impl RecipeFile {
             strip_lines: self.prune.strip_lines,
             traces: self.prune.traces.into_iter().map(at).collect(),
             keep_package_db: self.prune.keep_package_db,
+            accept_scripts: self.scripts.accept.into_iter().map(|word| word.0).collect(),
+            refuse_scripts: self.scripts.refuse.into_iter().map(|word| word.0).collect(),
             shell: self.shell,
             kernel: self.kernel.source.map(|word| match word.0 {
                 KernelSource::File(path) => KernelSource::File(at(path)),
@@ -420,6 +434,9 @@ keep = ["Elixir.MyApp.Plugin.*", "ssh"]
 strip_lines = true
 traces = ["trace.toml"]
 keep_package_db = true
+[scripts]
+accept = ["foo:trigger"]
+refuse = ["*"]
 [kernel]
 source = "boot/vmlinuz"
 [[image]]
@@ -482,6 +499,8 @@ total = "5 MB"
             strip_lines: Some(true),
             traces: vec!["project/trace.toml".into()],
             keep_package_db: Some(true),
+            accept_scripts: vec!["foo:trigger".parse().expect("good")],
+            refuse_scripts: vec!["*".parse().expect("good")],
             shell: Some(true),
             kernel: Some(KernelSource::File("project/boot/vmlinuz".into())),
             images: Some(vec![

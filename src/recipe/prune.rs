@@ -18,7 +18,8 @@ pub struct PruneSettings {
     pub strip_lines: bool,
     /// What `leanfs verify --trace` wrote: the modules in it stay, with what they reach.
     pub traces: Vec<PathBuf>,
-    /// The database of installed packages stays.
+    /// apk's database of installed packages is written, with what of which package is in the image in the end. Where
+    /// `apk` is in the image, no library of a package goes: what is installed later may need it.
     pub keep_package_db: bool,
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::words::UnknownChoice;
 use super::{
     Compression, DataSettings, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource,
-    Pattern, Profile, PruneLevel, Recipe, RepositorySource, RunSettings,
+    Pattern, Profile, PruneLevel, Recipe, RepositorySource, RunSettings, ScriptPattern,
 };
 use crate::apk::dependency::Dependency;
 use crate::arch::Arch;
@@ -45,6 +45,10 @@ pub struct Settings {
     pub traces: Vec<PathBuf>,
     /// [`PruneSettings::keep_package_db`](super::PruneSettings::keep_package_db).
     pub keep_package_db: Option<bool>,
+    /// [`ScriptSettings::accept`](super::ScriptSettings::accept); these are added to the weaker ones.
+    pub accept_scripts: Vec<ScriptPattern>,
+    /// [`ScriptSettings::refuse`](super::ScriptSettings::refuse); these are added to the weaker ones.
+    pub refuse_scripts: Vec<ScriptPattern>,
     /// [`Recipe::shell`].
     pub shell: Option<bool>,
     /// [`Recipe::kernel`].
@@ -209,6 +213,10 @@ impl Settings {
         keep.extend(self.keep);
         let mut traces = weaker.traces;
         traces.extend(self.traces);
+        let mut accept_scripts = weaker.accept_scripts;
+        accept_scripts.extend(self.accept_scripts);
+        let mut refuse_scripts = weaker.refuse_scripts;
+        refuse_scripts.extend(self.refuse_scripts);
         let mut env = weaker.env;
         env.extend(self.env);
         Self {
@@ -226,6 +234,8 @@ impl Settings {
             strip_lines: self.strip_lines.or(weaker.strip_lines),
             traces,
             keep_package_db: self.keep_package_db.or(weaker.keep_package_db),
+            accept_scripts,
+            refuse_scripts,
             shell: self.shell.or(weaker.shell),
             kernel: self.kernel.or(weaker.kernel),
             images: self.images.or(weaker.images),
@@ -284,6 +294,8 @@ impl Settings {
         recipe.prune.strip_lines = self.strip_lines.unwrap_or(false);
         recipe.prune.traces = self.traces;
         recipe.prune.keep_package_db = self.keep_package_db.unwrap_or(false);
+        recipe.scripts.accept = self.accept_scripts;
+        recipe.scripts.refuse = self.refuse_scripts;
         recipe.limits = self.limits;
         recipe.shell = self.shell.unwrap_or(false);
         recipe.kernel = match self.kernel {

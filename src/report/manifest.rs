@@ -29,6 +29,9 @@ pub struct Manifest {
     pub packages: Vec<PackageInfo>,
     /// What was resolved and then left out, with the reason.
     pub left_out: Vec<LeftOut>,
+    /// Scripts of packages whose effects were made.
+    #[serde(default)]
+    pub known_scripts: Vec<KnownScript>,
     /// Scripts of packages whose effects are not reproduced: nothing of them has happened.
     pub unknown_scripts: Vec<UnknownScript>,
     /// Calls of modules whose names are made at run time: pruning could not follow them.
@@ -93,6 +96,20 @@ pub struct UnknownScript {
     pub script: String,
     /// Its text.
     pub text: String,
+    /// Whether the recipe says that it isn't needed.
+    #[serde(default)]
+    pub accepted: bool,
+}
+
+/// A package's script in whose place something was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownScript {
+    /// The package with its version.
+    pub package: String,
+    /// `post-install` and so on.
+    pub script: String,
+    /// What was made, in words; empty if an image needs nothing of it.
+    pub effects: Vec<String>,
 }
 
 /// A file that was written.

@@ -350,6 +350,24 @@ pub(crate) fn real_apk() -> Option<PathBuf> {
     }
 }
 
+/// apk unpacks no package whose size is 0.
+#[test]
+fn a_package_of_nothing_but_links_has_a_size() {
+    let mut tree = Tree::new();
+    tree.insert_with_parents(
+        "bin/sh".parse().expect("good"),
+        Node::symlink("/bin/busybox", Origin::skeleton()),
+    );
+    let size = |tree: Tree, scripts: &[(String, Vec<u8>)]| {
+        let tree = tree.validate().expect("valid");
+        let packed = pack_in_memory(&sample_info(), &tree, scripts, None).expect("packed");
+        PackageHead::read(&mut &packed[..]).expect("whole").info.installed_size
+    };
+    assert_eq!(size(tree, &[]), 1);
+    assert_eq!(size(Tree::new(), &[(".post-install".to_owned(), b"#!/bin/sh\n".to_vec())]), 1);
+    assert_eq!(size(Tree::new(), &[]), 0);
+}
+
 #[test]
 fn the_real_apk_verifies_and_installs_what_is_written() {
     let Some(apk) = real_apk() else { return };

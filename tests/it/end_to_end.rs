@@ -4,6 +4,7 @@
 //! `../shared/mirror`. A boot takes 15 to 25 s of a processor under emulation: the ones that each show something of
 //! their own run always, the rest with `LEANFS_TEST_FULL=1` (`cargo xtask test --full`).
 
+mod apk;
 mod behaviour;
 pub(crate) mod bench;
 mod boots;

@@ -67,6 +67,64 @@ fn known_scripts_have_their_effect_and_others_are_named() {
     assert!(image.windows(14).any(|bytes| bytes == b"\ndaemon:x:100:"), "the group is in /etc/group");
 }
 
+/// A script that is not known is a warning, nothing, or an error; and it can be read.
+#[test]
+fn scripts_are_accepted_or_refused() {
+    let repository = TestRepo::new()
+        .package("daemon", "1-r0")
+        .script(".pre-install", "#!/bin/sh\naddgroup -S daemon\n")
+        .script(".post-install", "#!/bin/sh\nmake-things-up\n")
+        .script(".post-upgrade", "#!/bin/sh\nnever\n");
+    let flags = ["--arch", "x86_64", "--package", "daemon"];
+    for (more, warned) in
+        [(&["--accept-script", "other"][..], true), (&["--accept-script", "d*:post-install"], false)]
+    {
+        let place = place();
+        let (manifest, _) = assemble(&place, &repository, &[&flags, more].concat());
+        let is_warned = manifest.notes.iter().any(|note| note.contains("post-install script of daemon-1-r0"));
+        assert_eq!(
+            (is_warned, manifest.unknown_scripts[0].accepted),
+            (warned, !warned),
+            "{:?}",
+            manifest.notes
+        );
+        let [known] = &*manifest.known_scripts else { panic!("{:?}", manifest.known_scripts) };
+        assert_eq!((&*known.script, &*known.effects), ("pre-install", &["the group daemon".to_owned()][..]));
+        let output = leanfs(place.path(), &["scripts"]).output().expect("the binary was built");
+        let fate = if warned { "not known, and not run" } else { "accepted, and not run" };
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!(
+                "daemon-1-r0 pre-install: the group daemon\ndaemon-1-r0 post-install: {fate}\n    #!/bin/sh\n    make-things-up\n"
+            )
+        );
+    }
+    // In the file, and accepted by a flag again.
+    let place = place();
+    repository.build(&place.path().join("repo"));
+    let toml = format!(
+        "[base]\nrepositories = [\"repo\"]\nkeys = [{:?}]\npackages = [\"daemon\"]\narch = \"x86_64\"\n\
+         [release]\npath = \"release\"\n[kernel]\nsource = \"none\"\n[scripts]\nrefuse = [\"*\"]\n",
+        key_file()
+    );
+    fs_err::write(place.path().join("leanfs.toml"), toml).expect("written");
+    let run = |flags: &[&str]| {
+        let output =
+            leanfs(place.path(), &[&["assemble", "--compress", "none", "-q"], flags].concat()).output();
+        let output = output.expect("the binary was built");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("the post-install script of daemon-1-r0, whose effect leanfs doesn't know, is refused"),
+        "{said}"
+    );
+    assert!(said.contains("make-things-up"), "{said}");
+    assert!(!place.path().join("leanfs").exists());
+    assert_eq!(run(&["--accept-script", "daemon:post-install"]), (Some(0), String::new()));
+}
+
 /// What the overlay says of the release's start counts, and stands in the image.
 #[test]
 fn an_overlay_may_configure_the_release() {

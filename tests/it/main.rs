@@ -19,6 +19,7 @@ mod image_oci;
 mod image_squashfs;
 mod image_tar;
 mod images;
+mod installed;
 mod kernel;
 mod keys;
 mod layers;

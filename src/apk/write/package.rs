@@ -42,8 +42,10 @@ pub fn pack(
     buffered.flush().map_err(while_writing)?;
     drop(buffered);
 
+    // apk takes a package of size 0 for one without files and scripts, and doesn't open it.
+    let holds_something = !scripts.is_empty() || tree.iter().any(|(path, _)| !path.is_root());
     let info = PackageInfo {
-        installed_size,
+        installed_size: installed_size.max(holds_something.into()),
         data_hash: Some(into_array(context.finish().as_ref())),
         ..info.clone()
     };
