@@ -3,7 +3,7 @@
 //! - [`version`]: version numbers and their order; [`dependency`]: what a package asks for and provides.
 //! - [`member`]: the gzip members that `.apk` files and indexes are made of, with exact boundaries and the
 //!   hashes of their *compressed* bytes; [`package`]: signature and control members of a `.apk`.
-//! - [`index`]: `APKINDEX.tar.gz`; [`package_info`]: `.PKGINFO`.
+//! - [`index`]: `APKINDEX.tar.gz`; [`package_info`]: `.PKGINFO`; [`installed`]: what is installed.
 //! - [`signature`]: signatures and the public keys that verify them; [`keys`]: Alpine's own.
 //! - [`mod@write`]: packages and indexes from trees, as `abuild` and `apk index` would make them.
 //!
@@ -19,6 +19,7 @@ pub mod dependency;
 mod der;
 mod error;
 pub mod index;
+pub mod installed;
 pub mod keys;
 pub mod member;
 pub mod package;
@@ -32,6 +33,7 @@ pub use checksum::Checksum;
 pub use dependency::{Constraint, Dependency, Operator};
 pub use error::{ApkError, Quoted};
 pub use index::{Index, IndexEntry};
+pub use installed::{Installed, InstalledPackage};
 pub use package::PackageHead;
 pub use package_info::PackageInfo;
 pub use signature::{PublicKey, Signature, SignatureKind};
