@@ -20,6 +20,37 @@ pub enum ResolveError {
         /// How many there can be.
         limit: usize,
     },
+    /// More tags than can be handled.
+    #[error("{given} repository tags are used, at most {limit} are possible")]
+    TooManyTags {
+        /// How many there are.
+        given: usize,
+        /// How many there can be.
+        limit: usize,
+    },
+    /// Something is wanted with a tag that no repository has.
+    #[error("no repository has the tag that is asked for: {}", shown(.wanted))]
+    UnknownTags {
+        /// What is wanted.
+        wanted: Vec<String>,
+        /// The tags that repositories have.
+        known: Vec<String>,
+    },
+    /// Nothing has or provides names, and nothing wants them.
+    #[error("in no repository, and not installed: {}", shown(.names.iter().map(|unknown| &unknown.name)))]
+    UnknownNames {
+        /// The names.
+        names: Vec<UnknownName>,
+    },
+}
+
+/// A name that nothing has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownName {
+    /// The name.
+    pub name: String,
+    /// Names that are spelled like it.
+    pub similar: Vec<String>,
 }
 
 impl ResolveError {
@@ -64,8 +95,8 @@ pub enum Problem {
         package: String,
         /// Why it can't be installed at all.
         unusable: Option<String>,
-        /// The tags by which it could be had; none if that is not the matter.
-        masked_in: Vec<String>,
+        /// Why it may not be taken from where it is; empty if that is not the matter.
+        masked_in: Vec<Mask>,
         /// Other packages that would be taken and own the same names.
         clashes: Vec<Clash>,
         /// Requirements that it does not satisfy.
@@ -73,6 +104,16 @@ pub enum Problem {
         /// Requirements for which it is wanted.
         satisfies: Vec<Want>,
     },
+}
+
+/// Why a package may not be taken from where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mask {
+    /// It is only in repositories of this tag.
+    Tag(String),
+    /// It is only in repositories that can't be reached.
+    Offline,
 }
 
 /// A package that owns a name that another one owns too.
@@ -110,12 +151,35 @@ impl Problem {
                 Some(format!("add one of these to the packages: {}", providers.join(", ")))
             }
             Self::Package { masked_in, .. } if !masked_in.is_empty() => {
-                let tags: Vec<String> = masked_in.iter().map(|tag| format!("name@{tag}")).collect();
+                let tags: Vec<String> = masked_in.iter().map(ToString::to_string).collect();
                 Some(format!("ask for it as {}", tags.join(" or ")))
             }
             Self::Package { .. } => None,
         }
     }
+}
+
+impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => write!(f, "@{tag}"),
+            Self::Offline => f.write_str("offline"),
+        }
+    }
+}
+
+fn shown<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
+    texts.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Names that are spelled like `name`, the most similar first.
+pub(super) fn similar<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut scored: Vec<(f64, &str)> = names
+        .map(|other| (strsim::jaro_winkler(name, other), other))
+        .filter(|(score, _)| *score > 0.85)
+        .collect();
+    scored.sort_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)));
+    scored.into_iter().take(3).map(|(_, other)| other.to_owned()).collect()
 }
 
 impl fmt::Display for Want {

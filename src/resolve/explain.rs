@@ -1,11 +1,12 @@
 //! Why there is no solution: what of the packages that would have been taken is wrong, and what is missing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::error::{Clash, Problem, Want};
+use super::error::{Clash, Mask, Problem, Want};
 use super::solution::{self, through};
 use super::solver::{Solver, names_of};
-use super::universe::{NameId, PackageId, Requirement, Universe};
+use super::transition::Step;
+use super::universe::{AtHand, NameId, PackageId, Requirement, Universe};
 
 /// How a name is there, as bits.
 type Presence = u8;
@@ -17,22 +18,21 @@ const BY_INSTALL_IF: Presence = 2;
 const ONLY_PROVIDED: Presence = 4;
 
 /// All problems: what the user asked for first, then by package in order of installation.
-pub(super) fn problems(
-    universe: &Universe<'_>,
-    solver: &Solver<'_, '_>,
-    order: &[PackageId],
-) -> Vec<Problem> {
+pub(super) fn problems(universe: &Universe<'_>, solver: &Solver<'_, '_>, steps: &[Step]) -> Vec<Problem> {
+    let order: Vec<PackageId> = steps.iter().filter_map(|step| step.new).collect();
+    let order = order.as_slice();
     let taken: HashSet<PackageId> = order.iter().copied().collect();
-    // With chains, as far as requirements are satisfied at all.
-    let draft = solution::assemble(universe, solver, order);
-    let chains: Vec<Vec<String>> =
-        draft.packages.into_iter().map(|package| through(&package.wanted_by, &package.entry.name)).collect();
+    // As far as requirements are satisfied at all.
+    let chains = solution::chains(universe, solver, order);
+    let chains: Vec<Vec<String>> = (chains.iter().zip(order))
+        .map(|(chain, id)| through(chain, &universe.package(*id).entry.name))
+        .collect();
     let mut explainer = Explainer { universe, solver, order, taken, chains, presence: Vec::new() };
     explainer.presence = explainer.find_presence();
 
     let mut problems = Vec::new();
     let mut reported = HashSet::new();
-    explainer.add_missing(&universe.world, &mut reported, &mut problems);
+    explainer.add_missing(solver.world(), &mut reported, &mut problems);
     for &id in order {
         problems.extend(explainer.package_problem(id));
         explainer.add_missing(&universe.package(id).depends, &mut reported, &mut problems);
@@ -61,7 +61,7 @@ impl Explainer<'_, '_> {
             let required = requirements.iter().filter(|wanted| !wanted.dependency.conflict);
             required.map(|wanted| (wanted.name, PRESENT)).collect()
         };
-        let mut todo = required(&universe.world);
+        let mut todo = required(self.solver.world());
         while let Some((name, presence)) = todo.pop() {
             for provider in &universe.name(name).providers {
                 let id = provider.package;
@@ -126,7 +126,7 @@ impl Explainer<'_, '_> {
                 continue;
             }
             let name = self.universe.name(wanted.name);
-            let wanted_by = self.wants(|_, other| other.name == wanted.name && !other.dependency.conflict);
+            let wanted_by = self.dependents(wanted.name);
             problems.push(if name.providers.is_empty() {
                 Problem::NotFound { name: name.text.to_owned(), wanted_by }
             } else {
@@ -139,18 +139,52 @@ impl Explainer<'_, '_> {
         }
     }
 
-    /// The packages that provide a name; without versions where all versions do.
+    /// Who requires a name: the user, and of the packages of each name one, by its first requirement.
+    fn dependents(&self, name: NameId) -> Vec<Want> {
+        let universe = self.universe;
+        let mut asked = HashSet::new();
+        let mut firsts = HashSet::new();
+        for &dependent in &universe.name(name).dependents {
+            let mut packages = universe.name(dependent).providers.iter().map(|provider| provider.package);
+            firsts.extend(packages.find(|id| {
+                let mut depends = universe.package(*id).depends.iter();
+                self.taken.contains(id)
+                    && asked.insert(*id)
+                    && depends.any(|wanted| wanted.name == name && !wanted.dependency.conflict)
+            }));
+        }
+        self.wants(|dependent, wanted| {
+            let is_first = dependent.is_none_or(|id| firsts.contains(&id));
+            wanted.name == name && !wanted.dependency.conflict && is_first
+        })
+        .into_iter()
+        .fold(Vec::new(), |mut wants: Vec<Want>, want| {
+            let again = |last: &Want| last.package.is_some() && last.package == want.package;
+            if !wants.last().is_some_and(again) {
+                wants.push(want);
+            }
+            wants
+        })
+    }
+
+    /// The packages that provide a name; without versions where nothing else has the package's own name.
     fn providers(&self, name: NameId) -> Vec<String> {
         let universe = self.universe;
         let providers = &universe.name(name).providers;
-        let mut texts: Vec<String> = Vec::new();
+        let mut left: HashMap<NameId, usize> = HashMap::new();
+        for provider in providers {
+            *left.entry(universe.package(provider.package).name).or_default() += 1;
+        }
+        let mut texts = Vec::new();
         for provider in providers {
             let package = universe.package(provider.package);
-            let all = &universe.name(package.name).providers;
-            let every = all.iter().all(|version| providers.iter().any(|p| p.package == version.package));
-            let text = if every { package.entry.name.clone() } else { package.entry.full_name() };
-            if !texts.contains(&text) {
-                texts.push(text);
+            let Some(left) = left.get_mut(&package.name) else { continue };
+            if *left == universe.name(package.name).providers.len() {
+                texts.push(package.entry.name.clone());
+                *left = 0;
+            } else if *left > 0 {
+                texts.push(package.entry.full_name());
+                *left -= 1;
             }
         }
         texts
@@ -159,8 +193,9 @@ impl Explainer<'_, '_> {
     /// The requirements that `matches`, the user's first, then those of packages by name.
     fn wants(&self, matches: impl Fn(Option<PackageId>, &Requirement<'_>) -> bool) -> Vec<Want> {
         let universe = self.universe;
-        let mut wants: Vec<Want> = universe
-            .world
+        let mut wants: Vec<Want> = self
+            .solver
+            .world()
             .iter()
             .filter(|wanted| matches(None, wanted))
             .map(|wanted| {
@@ -210,16 +245,22 @@ impl Explainer<'_, '_> {
         })
     }
 
-    /// The tags that a package would have to be asked for with.
-    fn masked_in(&self, id: PackageId) -> Vec<String> {
+    /// Why it may not be taken from where it is.
+    fn masked_in(&self, id: PackageId) -> Vec<Mask> {
         let universe = self.universe;
-        let repositories = universe.package(id).repositories;
-        let allowed = universe.repositories_of(self.solver.package_state(id).tags_allowed);
-        if repositories & allowed != 0 {
+        let package = universe.package(id);
+        if package.installed.is_some() {
             return Vec::new();
         }
-        let opening = universe.tags.iter().filter(|(_, opened)| opened & repositories != 0);
-        opening.map(|(tag, _)| (*tag).to_owned()).collect()
+        if !universe.is_available(id) && package.at_hand != AtHand::Virtual {
+            return vec![Mask::Offline];
+        }
+        let allowed = universe.repositories_of(self.solver.package_state(id).tags_allowed);
+        if package.repositories & allowed != 0 || package.at_hand == AtHand::Virtual {
+            return Vec::new();
+        }
+        let opening = universe.tags.iter().filter(|(_, opened)| opened & package.repositories != 0);
+        opening.map(|(tag, _)| Mask::Tag((*tag).to_owned())).collect()
     }
 
     /// Packages that would be taken and own a name that this one owns.

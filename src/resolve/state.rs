@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::universe::{NO_TAG, NameId, Provider, Set};
+use super::wish::Preferences;
 
 /// What is known about a name.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,8 @@ pub(super) struct NameState<'a> {
     pub(super) locked: bool,
     /// For what: `None` when nothing provides it.
     pub(super) chosen: Option<Provider<'a>>,
+    /// The user gave it.
+    pub(super) asked: bool,
     /// It is in the list of names to reconsider.
     pub(super) dirty: bool,
     /// The dependencies of its providers may have become unsatisfiable.
@@ -43,8 +46,14 @@ pub(super) struct NameState<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct PackageState {
     pub(super) seen: bool,
+    /// A repository has it that can be reached.
+    pub(super) available: bool,
     /// It can still be chosen.
     pub(super) selectable: bool,
+    /// What matters in choosing it.
+    pub(super) preferences: Preferences,
+    /// What matters in choosing what it depends on.
+    pub(super) inherited: Preferences,
     /// How many requirements it does not satisfy; some are counted several times.
     pub(super) conflicts: u32,
     /// It comes from a repository that may be used for it.
@@ -68,7 +77,10 @@ impl Default for PackageState {
     fn default() -> Self {
         Self {
             seen: false,
+            available: false,
             selectable: false,
+            preferences: Preferences::NONE,
+            inherited: Preferences::NONE,
             conflicts: 0,
             tag_allowed: false,
             tag_preferred: false,
@@ -131,13 +143,15 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::super::universe::Universe;
+    use super::super::{Repositories, System};
     use super::*;
     use crate::apk::Dependency;
 
     #[test]
     fn groups_and_ranks_decide_who_is_next() {
         let world: Vec<Dependency> = ["a", "b", "c", "d"].map(Dependency::any).into();
-        let universe = Universe::new(&[], None, &world);
+        let mut universe = Universe::new(&System::new(Repositories::default()));
+        universe.want(&world);
         let [a, b, c, d] = [0, 1, 2, 3].map(|place| universe.world[place].name);
         let mut queue = Queue::default();
         queue.add(a, 4, Group::Unselectable);
