@@ -35,6 +35,7 @@ mod explain;
 mod names;
 mod plan;
 mod preference;
+mod problem;
 mod removal;
 mod solution;
 mod solver;
@@ -46,8 +47,9 @@ mod wish;
 
 use std::borrow::Borrow;
 
-pub use error::{Clash, Mask, Problem, ResolveError, UnknownName, Want};
+pub use error::{ResolveError, UnknownName};
 pub use plan::{Change, ChangeKind, Kept, Plan};
+pub use problem::{Alternative, Clash, Mask, Problem, Want};
 pub use solution::{Selected, Solution};
 pub use system::{Fix, Prefer, System, Upgrade};
 

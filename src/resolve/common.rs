@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::solver::Solver;
+use super::state::Exclusion;
 use super::universe::{NO_TAG, NameId, PackageId, Provider, Universe};
 
 impl<'a> Solver<'_, 'a> {
@@ -68,7 +69,7 @@ impl<'a> Solver<'_, 'a> {
                     || virtually && provider.version.is_none()
                     || provides_it;
                 if !stays {
-                    self.exclude(provider.package);
+                    self.exclude(provider.package, Exclusion::Beside(required, name));
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(super) fn discover(
     world: &[Requirement<'_>],
     overall: Preferences,
     names: &mut [NameState<'_>],
-    packages: &mut [PackageState],
+    packages: &mut [PackageState<'_>],
 ) {
     let untagged = universe.tags.first().map_or(0, |(_, repositories)| *repositories);
     let mut last_rank = 0;
@@ -84,7 +84,7 @@ fn push_name(universe: &Universe<'_>, id: NameId, stack: &mut Vec<Task>) {
 fn begin(
     universe: &Universe<'_>,
     id: PackageId,
-    state: &mut PackageState,
+    state: &mut PackageState<'_>,
     untagged: Set,
     overall: Preferences,
 ) {

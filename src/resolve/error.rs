@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::problem::{Problem, escaped};
+
 /// Why what is wanted can't be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -56,8 +58,18 @@ pub struct UnknownName {
 impl ResolveError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        let Self::Unsatisfiable { problems } = self else { return None };
-        problems.iter().find_map(Problem::hint)
+        match self {
+            Self::Unsatisfiable { problems } => problems.iter().find_map(Problem::hint),
+            Self::TooManyRepositories { .. } | Self::TooManyTags { .. } => None,
+            Self::UnknownTags { known, .. } if known.is_empty() => {
+                Some("no repository has a tag: ask without one".to_owned())
+            }
+            Self::UnknownTags { known, .. } => Some(format!("the repositories' tags are {}", shown(known))),
+            Self::UnknownNames { names } => {
+                let similar: Vec<&String> = names.iter().flat_map(|unknown| &unknown.similar).collect();
+                (!similar.is_empty()).then(|| format!("did you mean {}?", shown(similar)))
+            }
+        }
     }
 }
 
@@ -69,157 +81,31 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Something that stands in the way of a solution.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Problem {
-    /// No package has or provides a name.
-    NotFound {
-        /// The name.
-        name: String,
-        /// Who wants it.
-        wanted_by: Vec<Want>,
-    },
-    /// Packages provide a name, but none of them is to be taken by itself.
-    MustChoose {
-        /// The name.
-        name: String,
-        /// The packages: their names, with versions where not all versions provide it.
-        providers: Vec<String>,
-        /// Who wants it.
-        wanted_by: Vec<Want>,
-    },
-    /// A package would be taken, but can't.
-    Package {
-        /// Its name and version.
-        package: String,
-        /// Why it can't be installed at all.
-        unusable: Option<String>,
-        /// Why it may not be taken from where it is; empty if that is not the matter.
-        masked_in: Vec<Mask>,
-        /// Other packages that would be taken and own the same names.
-        clashes: Vec<Clash>,
-        /// Requirements that it does not satisfy.
-        breaks: Vec<Want>,
-        /// Requirements for which it is wanted.
-        satisfies: Vec<Want>,
-    },
-}
-
-/// Why a package may not be taken from where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mask {
-    /// It is only in repositories of this tag.
-    Tag(String),
-    /// It is only in repositories that can't be reached.
-    Offline,
-}
-
-/// A package that owns a name that another one owns too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Clash {
-    /// Its name and version.
-    pub package: String,
-    /// What both provide; `None` if it is the package's own name.
-    pub provides: Option<String>,
-}
-
-/// A requirement, and how it came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
-    /// The package that has it, with its version; `None` for the user.
-    pub package: Option<String>,
-    /// The dependency as it is written.
-    pub dependency: String,
-    /// From what the user asked for to the dependency itself: names of packages and dependencies.
-    pub chain: Vec<String>,
-}
-
-impl Problem {
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotFound { name, .. } if name.starts_with("so:") => Some(format!(
-                "no repository has a package with the library {}; add the repository that has it, or a sysroot",
-                &name["so:".len()..]
-            )),
-            Self::NotFound { name, .. } => Some(format!(
-                "check the name {name}, or add the repository that has it (Alpine's `community`, perhaps)"
-            )),
-            Self::MustChoose { providers, .. } => {
-                Some(format!("add one of these to the packages: {}", providers.join(", ")))
-            }
-            Self::Package { masked_in, .. } if !masked_in.is_empty() => {
-                let tags: Vec<String> = masked_in.iter().map(ToString::to_string).collect();
-                Some(format!("ask for it as {}", tags.join(" or ")))
-            }
-            Self::Package { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for Mask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tag(tag) => write!(f, "@{tag}"),
-            Self::Offline => f.write_str("offline"),
-        }
-    }
-}
-
 fn shown<'a>(texts: impl IntoIterator<Item = &'a String>) -> String {
-    texts.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    texts.into_iter().map(|text| escaped(text)).collect::<Vec<_>>().join(", ")
 }
 
-/// Names that are spelled like `name`, the most similar first.
+/// Names that are spelled like `name`, the most similar first; of libraries, those of other versions.
 pub(super) fn similar<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut scored: Vec<(f64, &str)> = names
-        .map(|other| (strsim::jaro_winkler(name, other), other))
-        .filter(|(score, _)| *score > 0.85)
-        .collect();
+    /// More are no help.
+    const MOST: usize = 3;
+    /// By Jaro and Winkler: `busybos` is 0.96 from `busybox`; below are other words.
+    const LEAST: f64 = 0.85;
+    let library = |name: &str| {
+        let library = name.strip_prefix("so:")?.split_once(".so")?.0;
+        Some(library.to_owned())
+    };
+    let mut scored: Vec<(f64, &str)> = match library(name) {
+        Some(wanted) => names
+            .filter(|other| library(other).is_some_and(|other| other == wanted))
+            .map(|other| (1.0, other))
+            .collect(),
+        None => names
+            .filter(|other| !other.starts_with("so:"))
+            .map(|other| (strsim::jaro_winkler(name, other), other))
+            .filter(|(score, _)| *score > LEAST)
+            .collect(),
+    };
     scored.sort_by(|left, right| right.0.total_cmp(&left.0).then_with(|| left.1.cmp(right.1)));
-    scored.into_iter().take(3).map(|(_, other)| other.to_owned()).collect()
-}
-
-impl fmt::Display for Want {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.chain.join(" → "))
-    }
-}
-
-impl fmt::Display for Clash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.package)?;
-        match &self.provides {
-            Some(name) => write!(f, ", both provide {name}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, label: &str, items: &[T]) -> fmt::Result {
-            items.iter().try_for_each(|item| write!(f, "\n  {label}: {item}"))
-        }
-        match self {
-            Self::NotFound { name, wanted_by } => {
-                write!(f, "{name} is in no repository")?;
-                list(f, "wanted by", wanted_by)
-            }
-            Self::MustChoose { name, providers, wanted_by } => {
-                write!(f, "{name} has providers of which none is preferred: {}", providers.join(", "))?;
-                list(f, "wanted by", wanted_by)
-            }
-            Self::Package { package, unusable, masked_in, clashes, breaks, satisfies } => {
-                write!(f, "{package} can't be installed")?;
-                list(f, "unusable", unusable.as_slice())?;
-                list(f, "only in the repositories tagged", masked_in)?;
-                list(f, "in conflict with", clashes)?;
-                list(f, "does not satisfy", breaks)?;
-                list(f, "wanted by", satisfies)
-            }
-        }
-    }
+    scored.into_iter().take(MOST).map(|(_, other)| other.to_owned()).collect()
 }

@@ -47,7 +47,7 @@ pub(super) fn compare(solver: &Solver<'_, '_>, left: Provider<'_>, right: Provid
 }
 
 /// When only the latest version will do.
-fn by_availability(states: [&PackageState; 2], preferences: Preferences) -> Ordering {
+fn by_availability(states: [&PackageState<'_>; 2], preferences: Preferences) -> Ordering {
     by(states, |state| state.tag_allowed).then_with(|| {
         if preferences.has(Preferences::AVAILABLE) {
             by(states, |state| state.available)
@@ -60,7 +60,7 @@ fn by_availability(states: [&PackageState; 2], preferences: Preferences) -> Orde
 }
 
 fn by_possibility(
-    states: [&PackageState; 2],
+    states: [&PackageState<'_>; 2],
     packages: [&Package<'_>; 2],
     preferences: Preferences,
     preupgrade: bool,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::discover::discover;
 use super::preference;
-use super::state::{Group, NameState, PackageState, Queue};
+use super::state::{Exclusion, Group, NameState, PackageState, Queue};
 use super::universe::{NO_TAG, NameId, PackageId, Provider, Requirement, Set, Universe};
 use super::wish::{Preferences, Wish};
 
@@ -16,7 +16,7 @@ pub(super) struct Solver<'u, 'a> {
     overall: Preferences,
     pub(super) preupgrade: bool,
     pub(super) names: Vec<NameState<'a>>,
-    pub(super) packages: Vec<PackageState>,
+    pub(super) packages: Vec<PackageState<'a>>,
     /// Names to reconsider.
     dirty: VecDeque<NameId>,
     /// Names to decide.
@@ -58,13 +58,19 @@ impl<'u, 'a> Solver<'u, 'a> {
         self.universe
     }
 
-    pub(super) fn package_state(&self, id: PackageId) -> &PackageState {
+    pub(super) fn package_state(&self, id: PackageId) -> &PackageState<'a> {
         &self.packages[id.index()]
     }
 
     /// What was chosen for a name.
     pub(super) fn chosen(&self, id: NameId) -> Option<Provider<'a>> {
         self.names[id.index()].chosen
+    }
+
+    /// Whether a name is required and has nothing.
+    pub(super) fn lacks(&self, id: NameId) -> bool {
+        let name = &self.names[id.index()];
+        name.requirers > 0 && name.locked && name.chosen.is_none()
     }
 
     pub(super) fn was_seen(&self, id: NameId) -> bool {
@@ -120,7 +126,7 @@ impl<'u, 'a> Solver<'u, 'a> {
                 package.conflicts = package.conflicts.saturating_add(1);
             }
             if package.selectable && package.conflicts > 0 {
-                self.exclude(provider.package);
+                self.exclude(provider.package, Exclusion::Requirement(dependent, wanted));
             }
             if satisfies {
                 self.inherit(provider.package, dependent, tags);
@@ -162,8 +168,9 @@ impl<'u, 'a> Solver<'u, 'a> {
     }
 
     /// A package can no longer be chosen.
-    pub(super) fn exclude(&mut self, id: PackageId) {
+    pub(super) fn exclude(&mut self, id: PackageId, because: Exclusion<'a>) {
         self.packages[id.index()].selectable = false;
+        self.packages[id.index()].excluded.get_or_insert(because);
         let universe = self.universe;
         for name in names_of(universe, id) {
             self.check_dependents_of(name);
@@ -278,11 +285,12 @@ impl<'u, 'a> Solver<'u, 'a> {
             if !self.packages[id.index()].selectable {
                 continue;
             }
-            if check_dependencies
-                && !universe.package(id).depends.iter().all(|&wanted| self.satisfiable(id, wanted))
-            {
-                self.exclude(id);
-                continue;
+            if check_dependencies {
+                let depends = &universe.package(id).depends;
+                if let Some(lost) = depends.iter().find(|wanted| !self.satisfiable(id, **wanted)) {
+                    self.exclude(id, Exclusion::Dependency(*lost));
+                    continue;
+                }
             }
             if check_install_if {
                 self.check_install_if(id);
@@ -430,7 +438,8 @@ impl<'u, 'a> Solver<'u, 'a> {
         for other in &universe.name(name).providers {
             let same = provider.is_some_and(|provider| provider.package == other.package);
             if !same && (version.is_some() || other.version.is_some()) {
-                self.exclude(other.package);
+                let chosen = provider.map(|provider| provider.package);
+                self.exclude(other.package, Exclusion::Taken(name, chosen));
             }
         }
         self.check_dependents_of(name);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::universe::{NO_TAG, NameId, Provider, Set};
+use super::universe::{NO_TAG, NameId, PackageId, Provider, Requirement, Set};
 use super::wish::Preferences;
 
 /// What is known about a name.
@@ -42,9 +42,24 @@ pub(super) struct NameState<'a> {
     pub(super) waits_in: Option<Group>,
 }
 
+/// Why a package can no longer be chosen.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Exclusion<'a> {
+    /// A package (or the user) has a requirement that it does not satisfy.
+    Requirement(Option<PackageId>, Requirement<'a>),
+    /// It has a dependency that can't be satisfied any more.
+    Dependency(Requirement<'a>),
+    /// Whatever is chosen for the first name owns the second one too.
+    Beside(NameId, NameId),
+    /// A name that it has was given to this package, or must be without one.
+    Taken(NameId, Option<PackageId>),
+}
+
 /// What is known about a package.
 #[derive(Debug, Clone)]
-pub(super) struct PackageState {
+pub(super) struct PackageState<'a> {
+    /// Why it can't be chosen, if something excluded it.
+    pub(super) excluded: Option<Exclusion<'a>>,
     pub(super) seen: bool,
     /// A repository has it that can be reached.
     pub(super) available: bool,
@@ -73,9 +88,10 @@ pub(super) struct PackageState {
     pub(super) broken: bool,
 }
 
-impl Default for PackageState {
+impl Default for PackageState<'_> {
     fn default() -> Self {
         Self {
+            excluded: None,
             seen: false,
             available: false,
             selectable: false,

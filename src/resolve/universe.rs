@@ -185,8 +185,7 @@ impl<'a> Universe<'a> {
     }
 
     fn add(&mut self, entry: &'a IndexEntry, arch: Option<&str>) -> PackageId {
-        let id =
-            PackageId(u32::try_from(self.packages.len()).expect("less than 2^32 packages fit in memory"));
+        let id = PackageId::new(self.packages.len());
         let name = self.intern(&entry.name);
         let other_arch = arch.filter(|arch| !["", "noarch", arch].contains(&entry.arch.as_str()));
         let unusable = other_arch
@@ -384,6 +383,10 @@ impl NameId {
 }
 
 impl PackageId {
+    pub(super) fn new(place: usize) -> Self {
+        Self(u32::try_from(place).expect("less than 2^32 packages fit in memory"))
+    }
+
     pub(super) fn index(self) -> usize {
         self.0 as usize
     }

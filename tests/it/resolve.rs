@@ -4,12 +4,13 @@ mod against_apk;
 mod apk_says;
 mod by_chance;
 mod cases;
+mod explained;
 
 use std::path::{Path, PathBuf};
 
 use leanfs::apk::index::IndexArchive;
 use leanfs::apk::{Checksum, Dependency, Index};
-use leanfs::resolve::{ResolveError, Selected, resolve};
+use leanfs::resolve::{Selected, resolve};
 
 fn shared() -> Option<PathBuf> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared"));
@@ -61,6 +62,10 @@ fn alpine() -> Index {
         "new-zlib 1|D:zlib>=1.3",
         "choice-a 1|p:choice",
         "choice-b 1|p:choice",
+        "two-in-one 1|D:zlib>1.3 zlib<1.3",
+        "owner-a 1|p:mail=1",
+        "owner-b 1|p:mail=2",
+        "wants-edge 1|D:only-edge",
     ])
 }
 
@@ -119,30 +124,6 @@ fn what_came_because_of_others_goes_with_them() {
     let (rest, left_out) = solution.without(|dependency| dependency.name == "/bin/sh");
     assert_eq!(names(&rest.packages), ["openrc"]);
     assert_eq!(left_out.len(), 4);
-}
-
-#[test]
-fn what_can_not_be_had_is_explained() {
-    let problems = |texts: &[&str]| match resolve(&world(texts), &[alpine()]) {
-        Err(error @ ResolveError::Unsatisfiable { .. }) => (error.to_string(), error.hint()),
-        other => panic!("{texts:?}: {other:?}"),
-    };
-    let (text, hint) = problems(&["above"]);
-    assert!(text.contains("so:liblost.so.7 is in no repository"), "{text}");
-    assert!(text.contains("wanted by: above → needs-lost → so:liblost.so.7"), "{text}");
-    assert!(hint.expect("a hint").contains("liblost.so.7"));
-
-    let (text, _) = problems(&["no-zlib", "erlang27"]);
-    assert!(text.contains("zlib-1.3.1-r2 can't be installed"), "{text}");
-    assert!(text.contains("does not satisfy: no-zlib → !zlib"), "{text}");
-    assert!(text.contains("wanted by: erlang27 → so:libz.so.1"), "{text}");
-
-    let (text, _) = problems(&["old-zlib", "new-zlib"]);
-    assert!(text.contains("old-zlib → zlib<1.3") && text.contains("new-zlib → zlib>=1.3"), "{text}");
-
-    let (text, hint) = problems(&["choice"]);
-    assert!(text.contains("choice-a, choice-b"), "{text}");
-    assert!(hint.expect("a hint").contains("add one of these"));
 }
 
 #[test]

@@ -210,7 +210,9 @@ impl Question {
             let belongs_to_option = ["add", "del", "upgrade", "fix", ".meta=1"].contains(&word)
                 || place > 0 && self.arguments[place - 1] == "--preupgrade-depends"
                 || ["-t", "--preupgrade-depends", "--preupgrade-only"].contains(&word);
-            let must_stay = self.arguments.iter().any(|word| word == "-t") && self.arguments.len() < 5;
+            // An empty virtual package is warned of, in another order.
+            let names = self.arguments.iter().skip_while(|word| *word != ".meta=1").count();
+            let must_stay = names == 2;
             if !belongs_to_option && !must_stay && self.arguments.len() > 2 {
                 without(&|question| drop(question.arguments.remove(place)));
             }

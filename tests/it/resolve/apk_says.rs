@@ -223,6 +223,11 @@ fn as_apk_plans(plan: &Plan, verbose: bool, errors: usize) -> String {
 fn as_apk_refuses(verb: &str, error: &ResolveError) -> String {
     match error {
         ResolveError::Unsatisfiable { problems } => {
+            // apk does not know what is wrong then.
+            if problems.iter().all(|problem| matches!(problem, Problem::DeadEnd { .. })) {
+                return "ERROR: unable to select packages:\nHuh? Error reporter did not find the broken constraints."
+                    .to_owned();
+            }
             problems.iter().fold("ERROR: unable to select packages:".to_owned(), |text, problem| {
                 format!("{text}\n{}", as_apk_explains(problem))
             })
@@ -241,7 +246,8 @@ fn as_apk_refuses(verb: &str, error: &ResolveError) -> String {
                 format!("WARNING: The repository tag for world dependency '{name}' does not exist\n")
             };
             let warnings: String = wanted.iter().map(warn).collect();
-            warnings + "ERROR: Not committing changes due to missing repository tags."
+            let what = if verb == "upgrade" { "continuing with upgrade" } else { "committing changes" };
+            warnings + &format!("ERROR: Not {what} due to missing repository tags.")
         }
         other => other.to_string(),
     }

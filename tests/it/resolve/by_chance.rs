@@ -239,7 +239,10 @@ pub(super) fn installed(numbers: &mut Numbers, repositories: &Repositories) -> (
     let mut packages: Vec<InstalledPackage> = Vec::new();
     for repository in &before {
         for entry in &repository.index.entries {
-            if numbers.percent(20) && packages.iter().all(|known| known.entry.name != entry.name) {
+            if entry.unusable.is_none()
+                && numbers.percent(20)
+                && packages.iter().all(|known| known.entry.name != entry.name)
+            {
                 let tag = repository.tag.clone().filter(|_| numbers.percent(70));
                 packages.push(InstalledPackage { entry: entry.clone(), tag, broken: numbers.percent(10) });
             }
