@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::apk::version;
+
 /// Something that stands in the way of a solution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -126,13 +128,22 @@ impl Problem {
         }
         let against =
             roots(breaks.iter().map(|want| &want.chain).chain(clashes.iter().map(|clash| &clash.chain)));
-        if let ([Want { package: None, dependency, .. }], [], []) =
-            (&breaks[..], &clashes[..], &satisfies[..])
+        // The user's own bound, which nothing there is in.
+        if let ([Want { package: None, dependency, chain }], []) = (&breaks[..], &clashes[..])
+            && !dependency.starts_with('!')
+            && alternatives.iter().all(|alternative| alternative.chain == *chain)
         {
+            let all = std::iter::once(package).chain(alternatives.iter().map(|other| &other.package));
+            let of_that_name = all.filter(|other| package_name(other) == name);
+            let highest = of_that_name.max_by(|left, right| {
+                let version =
+                    |full_name: &str| full_name.get(name.len() + 1..).unwrap_or_default().to_owned();
+                version::compare(&version(left), &version(right))
+            });
             return Some(format!(
                 "no repository has what {} asks for; the nearest is {}",
                 escaped(dependency),
-                as_wanted(package)
+                as_wanted(highest.unwrap_or(package))
             ));
         }
         // What rules out the alternatives, if that is something else; else what wants the package.

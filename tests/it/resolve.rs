@@ -4,6 +4,7 @@ mod against_apk;
 mod apk_says;
 mod by_chance;
 mod cases;
+mod command;
 mod explained;
 
 use std::path::{Path, PathBuf};
