@@ -2,7 +2,8 @@
 //!
 //! `apk` does not search: it decides one name after the other and never takes a decision back. So a general
 //! solver would find other solutions, and another solution than `apk`'s is a wrong one: what is tested on
-//! Alpine is what `apk add` installs. The rules are those of apk-tools 3 for a fresh system:
+//! Alpine is what `apk add` installs. [`Repositories`] are for a fresh system, [`System`] is for one with packages
+//! and a world. The rules are those of apk-tools 3 (3.0.8):
 //!
 //! - What is wanted, and what chosen packages depend on, are *requirements* of names. A name's *providers* are
 //!   the packages of that name and those that provide it. A provider that does not satisfy a requirement is no
@@ -19,27 +20,42 @@
 //!   package, with the higher `provider_priority`, from the earlier repository.
 //! - `install_if` brings a package when all names in it are decided and satisfied.
 //! - A tagged repository gives packages only to what was asked for with its tag, and to what that depends on.
+//! - What is installed stays where it will do, unless it is to be upgraded; names that the user just gave are
+//!   decided first.
+//! - Where nothing else decides, it is the order of apk's hash table of names, which is followed too.
 //!
-//! Modules: `universe` (what could be chosen), `state` and `discover` (names and their order), `solver` (the
-//! decisions), `preference` (which provider), `order` (installation order), `explain` (why not), `solution`.
+//! Modules: `universe` and `names` (what could be chosen), `state` and `discover` (names and their order),
+//! `wish` (what is asked), `solver` and `common` (the decisions), `preference` (which provider), `transition` (the
+//! steps from what is installed), `removal`, `explain` (why not), `system` (apk's commands), `plan` and `solution`.
 
+mod common;
 mod discover;
 mod error;
 mod explain;
-mod order;
+mod names;
+mod plan;
 mod preference;
+mod problem;
+mod removal;
 mod solution;
 mod solver;
 mod state;
+mod system;
+mod transition;
 mod universe;
+mod wish;
 
 use std::borrow::Borrow;
 
-pub use error::{Clash, Problem, ResolveError, Want};
+pub use error::{ResolveError, UnknownName};
+pub use plan::{Change, ChangeKind, Kept, Plan};
+pub use problem::{Alternative, Clash, Mask, Problem, Want};
 pub use solution::{Selected, Solution};
+pub use system::{Fix, Prefer, System, Upgrade};
 
 use crate::apk::{Dependency, Index};
-use universe::Universe;
+use universe::{PackageId, Universe};
+use wish::Wish;
 
 /// Repositories to choose from, the most wanted first.
 ///
@@ -61,12 +77,13 @@ pub struct Repositories<'a> {
 struct Source<'a> {
     index: &'a Index,
     tag: Option<&'a str>,
+    reachable: bool,
 }
 
 impl<'a> Repositories<'a> {
     /// Repositories without tags, in order.
     pub fn new(indexes: impl IntoIterator<Item = &'a Index>) -> Self {
-        let sources = indexes.into_iter().map(|index| Source { index, tag: None }).collect();
+        let sources = indexes.into_iter().map(|index| Source { index, tag: None, reachable: true }).collect();
         Self { sources, arch: None }
     }
 
@@ -74,7 +91,15 @@ impl<'a> Repositories<'a> {
     /// what is wanted as `name@tag`, and for what that depends on.
     #[must_use]
     pub fn with(mut self, tag: Option<&'a str>, index: &'a Index) -> Self {
-        self.sources.push(Source { index, tag });
+        self.sources.push(Source { index, tag, reachable: true });
+        self
+    }
+
+    /// Adds a repository of which only the index is at hand: nothing is taken from it, but what is installed or
+    /// cached is known to be from it (`apk --no-network`).
+    #[must_use]
+    pub fn with_unreachable(mut self, tag: Option<&'a str>, index: &'a Index) -> Self {
+        self.sources.push(Source { index, tag, reachable: false });
         self
     }
 
@@ -88,23 +113,17 @@ impl<'a> Repositories<'a> {
     /// Chooses packages so that all of `world` is satisfied. Several requirements of one name all hold.
     ///
     /// # Errors
-    /// [`ResolveError::Unsatisfiable`] with every problem found.
+    /// [`ResolveError::Unsatisfiable`] with every problem found, [`ResolveError::UnknownTags`] for a tag that no
+    /// repository has.
     pub fn resolve(&self, world: &[Dependency]) -> Result<Solution, ResolveError> {
-        if self.sources.len() > universe::MOST_REPOSITORIES {
-            return Err(ResolveError::TooManyRepositories {
-                given: self.sources.len(),
-                limit: universe::MOST_REPOSITORIES,
-            });
-        }
-        let universe = Universe::new(&self.sources, self.arch, world);
-        let mut solver = solver::Solver::new(&universe);
-        solver.decide();
-        let order = order::install_order(&mut solver);
-        if solver.is_broken() {
-            return Err(ResolveError::Unsatisfiable {
-                problems: explain::problems(&universe, &solver, &order),
-            });
-        }
+        let system = System::new(self.clone());
+        system.check_sizes(world)?;
+        system.check_tags(world)?;
+        let wish = Wish::of(world);
+        let mut universe = Universe::new(&system);
+        universe.want(&wish.world);
+        let (solver, steps) = system.decide(&universe, &wish)?;
+        let order: Vec<PackageId> = steps.iter().filter_map(|step| step.new).collect();
         Ok(solution::assemble(&universe, &solver, &order))
     }
 }

@@ -135,14 +135,12 @@ impl Dependency {
     }
 
     /// Whether something that provides this name in `version` (`None`: without one) is what the bounds mean,
-    /// apart from [`Dependency::conflict`]. What has no version matches every bound, except identity, which is
-    /// not about versions.
+    /// apart from [`Dependency::conflict`]. As for apk 3.0.8, what has no version is less than every version (for
+    /// earlier ones it matched every bound). Identity is not about versions: nothing matches it.
     pub fn bounds_match(&self, version: Option<&str>) -> bool {
-        match (&self.constraint, version) {
-            (None, _) => true,
-            (Some(Constraint { operator: Operator::Identity, .. }), _) => false,
-            (Some(_), None) => true,
-            (Some(constraint), Some(version)) => constraint.operator.compares(version, &constraint.version),
+        match &self.constraint {
+            None => true,
+            Some(bound) => bound.operator.compares(version.unwrap_or_default(), &bound.version),
         }
     }
 
@@ -152,6 +150,16 @@ impl Dependency {
     /// [`ApkError::Dependency`] when it has not the form, names a tag or gives no valid version.
     pub fn parse(text: &str) -> Result<Self, ApkError> {
         let dependency: Self = text.parse()?;
+        match dependency.tag {
+            None => Ok(dependency),
+            Some(_) => Err(refused(text, "only what the user asks for can have a tag")),
+        }
+    }
+
+    /// Reads a dependency whose version is not valid. The package that has it can't be installed, but others can
+    /// depend on it, and `apk` counts its dependency among those of the name.
+    pub(super) fn parse_with_any_version(text: &str) -> Result<Self, ApkError> {
+        let dependency = read(text, |version| !version.is_empty())?;
         match dependency.tag {
             None => Ok(dependency),
             Some(_) => Err(refused(text, "only what the user asks for can have a tag")),
@@ -307,7 +315,12 @@ mod tests {
         for (dependency, version, expected) in [
             ("a", Some("1"), true),
             ("a", None, true),
-            ("a>1", None, true),
+            ("a>1", None, false),
+            ("a=1", None, false),
+            ("a~1", None, false),
+            ("a<1", None, true),
+            ("a<~1", None, true),
+            ("a><Q1EyN5AdpAOBJWKMR89pp/C66o+OE=", None, false),
             ("a>1", Some("1"), false),
             ("a>1", Some("2"), true),
             ("a~1.2", Some("1.2.3"), true),

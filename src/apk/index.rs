@@ -51,7 +51,7 @@ pub struct IndexEntry {
     pub build_time: Option<i64>,
     /// `c:`: of the source package's recipe.
     pub commit: String,
-    /// `D:`; conflicts are those with `!`.
+    /// `D:`; conflicts are those with `!`. Versions are valid unless the package is unusable.
     pub depends: Vec<Dependency>,
     /// `p:`
     pub provides: Vec<Dependency>,
@@ -128,7 +128,7 @@ impl Index {
                 reason,
                 text: Quoted::new(line),
             };
-            let draft = draft.get_or_insert_with(|| Draft::new(number + 1));
+            let draft = draft.get_or_insert_with(|| Draft::new(FILE, number + 1));
             match line.as_bytes() {
                 [field, b':', ..] => draft.set(*field, &line[2..]).map_err(refuse)?,
                 _ => return Err(refuse("no field, a colon and a value".to_owned())),
@@ -147,7 +147,9 @@ fn words<'a>(
 }
 
 /// An entry under construction.
-struct Draft {
+pub(super) struct Draft {
+    /// The file's name, in messages.
+    file: &'static str,
     line: usize,
     control_hash: Option<Checksum>,
     /// With a hash that is not its own until it is finished.
@@ -155,11 +157,18 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(line: usize) -> Self {
-        Self { line, control_hash: None, entry: IndexEntry::new("", "", Checksum::Sha1([0; 20])) }
+    pub(super) fn new(file: &'static str, line: usize) -> Self {
+        Self { file, line, control_hash: None, entry: IndexEntry::new("", "", Checksum::Sha1([0; 20])) }
     }
 
-    fn set(&mut self, field: u8, value: &str) -> Result<(), String> {
+    /// The name of an installed package, which may be a virtual one.
+    pub(super) fn set_virtual_name(&mut self, value: &str) -> Result<(), String> {
+        package_name(value.strip_prefix('.').unwrap_or(value))?;
+        value.clone_into(&mut self.entry.name);
+        Ok(())
+    }
+
+    pub(super) fn set(&mut self, field: u8, value: &str) -> Result<(), String> {
         let entry = &mut self.entry;
         let number = || value.parse::<u64>().map_err(|error| format!("no size ({error})"));
         let priority = || value.parse::<u32>().map(Some).map_err(|error| format!("no priority ({error})"));
@@ -181,7 +190,10 @@ impl Draft {
                 for word in value.split_ascii_whitespace() {
                     match Dependency::parse(word) {
                         Ok(dependency) => entry.depends.push(dependency),
-                        Err(error) => drop(entry.unusable.get_or_insert_with(|| error.to_string())),
+                        Err(error) => {
+                            entry.depends.extend(Dependency::parse_with_any_version(word));
+                            entry.unusable.get_or_insert_with(|| error.to_string());
+                        }
                     }
                 }
             }
@@ -206,9 +218,9 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self) -> Result<IndexEntry, ApkError> {
+    pub(super) fn finish(self) -> Result<IndexEntry, ApkError> {
         let missing = |field| ApkError::Missing {
-            file: FILE,
+            file: self.file,
             record: match self.entry.name.as_str() {
                 "" => format!("the package that begins in line {}", self.line),
                 name => name.to_owned(),

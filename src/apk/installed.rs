@@ -66,6 +66,13 @@ pub struct Flags {
     pub sha256: bool,
 }
 
+impl Flags {
+    /// Whether something of the package could not be installed.
+    pub fn is_broken(self) -> bool {
+        self.broken_files || self.broken_script || self.broken_xattrs
+    }
+}
+
 /// A directory of a package, and the files in it that are the package's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledDirectory {

@@ -1,11 +1,14 @@
 //! Why there is no solution: what of the packages that would have been taken is wrong, and what is missing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::error::{Clash, Problem, Want};
+use super::error::similar;
+use super::problem::{Alternative, Clash, Mask, Problem, Want, escaped, way};
 use super::solution::{self, through};
 use super::solver::{Solver, names_of};
-use super::universe::{NameId, PackageId, Requirement, Universe};
+use super::state::Exclusion;
+use super::transition::Step;
+use super::universe::{AtHand, NameId, PackageId, Requirement, Universe};
 
 /// How a name is there, as bits.
 type Presence = u8;
@@ -17,27 +20,38 @@ const BY_INSTALL_IF: Presence = 2;
 const ONLY_PROVIDED: Presence = 4;
 
 /// All problems: what the user asked for first, then by package in order of installation.
-pub(super) fn problems(
-    universe: &Universe<'_>,
-    solver: &Solver<'_, '_>,
-    order: &[PackageId],
-) -> Vec<Problem> {
+pub(super) fn problems(universe: &Universe<'_>, solver: &Solver<'_, '_>, steps: &[Step]) -> Vec<Problem> {
+    let order: Vec<PackageId> = steps.iter().filter_map(|step| step.new).collect();
+    let order = order.as_slice();
     let taken: HashSet<PackageId> = order.iter().copied().collect();
-    // With chains, as far as requirements are satisfied at all.
-    let draft = solution::assemble(universe, solver, order);
-    let chains: Vec<Vec<String>> =
-        draft.packages.into_iter().map(|package| through(&package.wanted_by, &package.entry.name)).collect();
+    // As far as requirements are satisfied at all.
+    let chains = solution::chains(universe, solver, order);
+    let chains: Vec<Vec<String>> = (chains.iter().zip(order))
+        .map(|(chain, id)| through(chain, &universe.package(*id).entry.name))
+        .collect();
     let mut explainer = Explainer { universe, solver, order, taken, chains, presence: Vec::new() };
     explainer.presence = explainer.find_presence();
 
     let mut problems = Vec::new();
     let mut reported = HashSet::new();
-    explainer.add_missing(&universe.world, &mut reported, &mut problems);
+    explainer.add_missing(solver.world(), &mut reported, &mut problems);
     for &id in order {
         problems.extend(explainer.package_problem(id));
         explainer.add_missing(&universe.package(id).depends, &mut reported, &mut problems);
     }
+    if problems.is_empty() {
+        problems = explainer.dead_ends();
+    }
     problems
+}
+
+/// What is to be looked at; a stack of them takes the place of recursion.
+enum Visit {
+    Name(NameId, Presence),
+    /// A package, as provider of a name.
+    Provider(PackageId, NameId, Presence),
+    /// A package with something in its `install_if` that is there.
+    Triggered(PackageId),
 }
 
 struct Explainer<'u, 'a> {
@@ -52,43 +66,55 @@ struct Explainer<'u, 'a> {
 }
 
 impl Explainer<'_, '_> {
-    /// Finds out which names are there, from what is wanted on.
+    /// Finds out which names are there, from what is wanted on. In apk's order, as an `install_if` is looked at
+    /// when something in it turns out to be there, whatever else turns out later.
     fn find_presence(&self) -> Vec<Presence> {
         let universe = self.universe;
         let mut names: Vec<Presence> = vec![0; universe.names.len()];
         let mut packages: Vec<Presence> = vec![0; universe.packages.len()];
-        let required = |requirements: &[Requirement<'_>]| -> Vec<(NameId, Presence)> {
-            let required = requirements.iter().filter(|wanted| !wanted.dependency.conflict);
-            required.map(|wanted| (wanted.name, PRESENT)).collect()
+        let required = |requirements: &[Requirement<'_>]| -> Vec<Visit> {
+            let required = requirements.iter().rev().filter(|wanted| !wanted.dependency.conflict);
+            required.map(|wanted| Visit::Name(wanted.name, PRESENT)).collect()
         };
-        let mut todo = required(&universe.world);
-        while let Some((name, presence)) = todo.pop() {
-            for provider in &universe.name(name).providers {
-                let id = provider.package;
-                if !self.taken.contains(&id) {
-                    continue;
+        let mut stack = required(self.solver.world());
+        while let Some(visit) = stack.pop() {
+            let start = stack.len();
+            match visit {
+                Visit::Name(name, presence) => {
+                    let providers = universe.name(name).providers.iter();
+                    stack.extend(providers.map(|provider| Visit::Provider(provider.package, name, presence)));
+                    stack[start..].reverse();
                 }
-                let package = universe.package(id);
-                let owned = package.name == name
-                    || package.provides.iter().any(|provided| {
-                        provided.name == name && provided.dependency.provided_version().is_some()
+                Visit::Provider(id, name, presence) => {
+                    let Some(presence) = self.presence_as(id, name, presence) else { continue };
+                    if packages[id.index()] & presence != 0 {
+                        continue;
+                    }
+                    packages[id.index()] |= presence;
+                    let package = universe.package(id);
+                    names[package.name.index()] |= presence;
+                    for provided in &package.provides {
+                        let unversioned = provided.dependency.provided_version().is_none();
+                        names[provided.name.index()] |=
+                            if presence == BY_INSTALL_IF && unversioned { ONLY_PROVIDED } else { presence };
+                    }
+                    if presence != ONLY_PROVIDED {
+                        let triggers = names_of(universe, id).flat_map(|name| &universe.name(name).triggers);
+                        let triggered = triggers.flat_map(|&name| &universe.name(name).providers);
+                        stack.extend(triggered.map(|provider| Visit::Triggered(provider.package)));
+                        stack[start..].reverse();
+                    }
+                    stack.extend(required(&package.depends));
+                }
+                Visit::Triggered(id) => {
+                    let conditions = &universe.package(id).install_if;
+                    let holds = conditions.iter().all(|condition| {
+                        let there = names[condition.name.index()] & (PRESENT | BY_INSTALL_IF) != 0;
+                        condition.dependency.conflict != there
                     });
-                let by_itself = package.entry.provider_priority.is_some_and(|priority| priority > 0);
-                let presence = if owned || by_itself { presence } else { ONLY_PROVIDED };
-                if packages[id.index()] & presence != 0 {
-                    continue;
-                }
-                packages[id.index()] |= presence;
-                names[package.name.index()] |= presence;
-                for provided in &package.provides {
-                    let unversioned = provided.dependency.provided_version().is_none();
-                    names[provided.name.index()] |=
-                        if presence == BY_INSTALL_IF && unversioned { ONLY_PROVIDED } else { presence };
-                }
-                todo.extend(required(&package.depends));
-                if presence != ONLY_PROVIDED {
-                    for name in names_of(universe, id) {
-                        self.find_triggered(name, &names, &mut todo);
+                    if self.taken.contains(&id) && !conditions.is_empty() && holds {
+                        stack.extend(names_of(universe, id).map(|name| Visit::Name(name, BY_INSTALL_IF)));
+                        stack[start..].reverse();
                     }
                 }
             }
@@ -96,21 +122,19 @@ impl Explainer<'_, '_> {
         names
     }
 
-    /// What was installed because of a name.
-    fn find_triggered(&self, name: NameId, names: &[Presence], todo: &mut Vec<(NameId, Presence)>) {
-        let universe = self.universe;
-        for &triggered in &universe.name(name).triggers {
-            for provider in &universe.name(triggered).providers {
-                let conditions = &universe.package(provider.package).install_if;
-                let holds = conditions.iter().all(|condition| {
-                    let there = names[condition.name.index()] & (PRESENT | BY_INSTALL_IF) != 0;
-                    condition.dependency.conflict != there
-                });
-                if self.taken.contains(&provider.package) && !conditions.is_empty() && holds {
-                    todo.extend(names_of(universe, provider.package).map(|name| (name, BY_INSTALL_IF)));
-                }
-            }
+    /// How a package is there for a name; not at all if it would not be taken.
+    fn presence_as(&self, id: PackageId, name: NameId, presence: Presence) -> Option<Presence> {
+        if !self.taken.contains(&id) {
+            return None;
         }
+        let package = self.universe.package(id);
+        let owned = package.name == name
+            || package
+                .provides
+                .iter()
+                .any(|provided| provided.name == name && provided.dependency.provided_version().is_some());
+        let by_itself = package.entry.provider_priority.is_some_and(|priority| priority > 0);
+        Some(if owned || by_itself { presence } else { ONLY_PROVIDED })
     }
 
     /// Adds names that are required and not there, each once.
@@ -126,9 +150,11 @@ impl Explainer<'_, '_> {
                 continue;
             }
             let name = self.universe.name(wanted.name);
-            let wanted_by = self.wants(|_, other| other.name == wanted.name && !other.dependency.conflict);
+            let wanted_by = self.dependents(wanted.name);
             problems.push(if name.providers.is_empty() {
-                Problem::NotFound { name: name.text.to_owned(), wanted_by }
+                let known = self.universe.names.iter().filter(|name| !name.providers.is_empty());
+                let similar = similar(name.text, known.map(|name| name.text));
+                Problem::NotFound { name: name.text.to_owned(), wanted_by, similar }
             } else {
                 Problem::MustChoose {
                     name: name.text.to_owned(),
@@ -139,18 +165,52 @@ impl Explainer<'_, '_> {
         }
     }
 
-    /// The packages that provide a name; without versions where all versions do.
+    /// Who requires a name: the user, and of the packages of each name one, by its first requirement.
+    fn dependents(&self, name: NameId) -> Vec<Want> {
+        let universe = self.universe;
+        let mut asked = HashSet::new();
+        let mut firsts = HashSet::new();
+        for &dependent in &universe.name(name).dependents {
+            let mut packages = universe.name(dependent).providers.iter().map(|provider| provider.package);
+            firsts.extend(packages.find(|id| {
+                let mut depends = universe.package(*id).depends.iter();
+                self.taken.contains(id)
+                    && asked.insert(*id)
+                    && depends.any(|wanted| wanted.name == name && !wanted.dependency.conflict)
+            }));
+        }
+        self.wants(|dependent, wanted| {
+            let is_first = dependent.is_none_or(|id| firsts.contains(&id));
+            wanted.name == name && !wanted.dependency.conflict && is_first
+        })
+        .into_iter()
+        .fold(Vec::new(), |mut wants: Vec<Want>, want| {
+            let again = |last: &Want| last.package.is_some() && last.package == want.package;
+            if !wants.last().is_some_and(again) {
+                wants.push(want);
+            }
+            wants
+        })
+    }
+
+    /// The packages that provide a name; without versions where nothing else has the package's own name.
     fn providers(&self, name: NameId) -> Vec<String> {
         let universe = self.universe;
         let providers = &universe.name(name).providers;
-        let mut texts: Vec<String> = Vec::new();
+        let mut left: HashMap<NameId, usize> = HashMap::new();
+        for provider in providers {
+            *left.entry(universe.package(provider.package).name).or_default() += 1;
+        }
+        let mut texts = Vec::new();
         for provider in providers {
             let package = universe.package(provider.package);
-            let all = &universe.name(package.name).providers;
-            let every = all.iter().all(|version| providers.iter().any(|p| p.package == version.package));
-            let text = if every { package.entry.name.clone() } else { package.entry.full_name() };
-            if !texts.contains(&text) {
-                texts.push(text);
+            let Some(left) = left.get_mut(&package.name) else { continue };
+            if *left == universe.name(package.name).providers.len() {
+                texts.push(package.entry.name.clone());
+                *left = 0;
+            } else if *left > 0 {
+                texts.push(package.entry.full_name());
+                *left -= 1;
             }
         }
         texts
@@ -159,8 +219,9 @@ impl Explainer<'_, '_> {
     /// The requirements that `matches`, the user's first, then those of packages by name.
     fn wants(&self, matches: impl Fn(Option<PackageId>, &Requirement<'_>) -> bool) -> Vec<Want> {
         let universe = self.universe;
-        let mut wants: Vec<Want> = universe
-            .world
+        let mut wants: Vec<Want> = self
+            .solver
+            .world()
             .iter()
             .filter(|wanted| matches(None, wanted))
             .map(|wanted| {
@@ -207,19 +268,127 @@ impl Explainer<'_, '_> {
             clashes,
             breaks,
             satisfies: satisfied,
+            alternatives: self.alternatives(id),
         })
     }
 
-    /// The tags that a package would have to be asked for with.
-    fn masked_in(&self, id: PackageId) -> Vec<String> {
+    /// The way to a package that would be taken.
+    fn chain(&self, id: PackageId) -> &[String] {
+        let place = self.order.iter().position(|taken| *taken == id);
+        place.map(|place| &self.chains[place][..]).unwrap_or_default()
+    }
+
+    /// Other packages that have the names for which a package is wanted, and why they were not taken.
+    fn alternatives(&self, id: PackageId) -> Vec<Alternative> {
         let universe = self.universe;
-        let repositories = universe.package(id).repositories;
-        let allowed = universe.repositories_of(self.solver.package_state(id).tags_allowed);
-        if repositories & allowed != 0 {
+        let of_packages = self.order.iter().flat_map(|taken| &universe.package(*taken).depends);
+        let wanted: HashSet<NameId> = (self.solver.world().iter().chain(of_packages))
+            .filter(|wanted| !wanted.dependency.conflict)
+            .map(|wanted| wanted.name)
+            .collect();
+        let mut seen = HashSet::from([id]);
+        let mut alternatives = Vec::new();
+        for name in names_of(universe, id).filter(|name| wanted.contains(name)) {
+            for provider in &universe.name(name).providers {
+                if seen.insert(provider.package) && !self.taken.contains(&provider.package) {
+                    alternatives.push(Alternative {
+                        package: universe.package(provider.package).entry.full_name(),
+                        because: self.why_not(provider.package),
+                        chain: self.ruled_out_by(provider.package),
+                    });
+                }
+            }
+        }
+        alternatives
+    }
+
+    /// The way to the requirement that a package does not satisfy, if that is why it can't be chosen.
+    fn ruled_out_by(&self, id: PackageId) -> Vec<String> {
+        let Some(Exclusion::Requirement(dependent, wanted)) = self.solver.package_state(id).excluded else {
+            return Vec::new();
+        };
+        let mut chain = dependent.map(|dependent| self.chain(dependent).to_vec()).unwrap_or_default();
+        if let (Some(dependent), []) = (dependent, &chain[..]) {
+            chain.push(self.universe.package(dependent).entry.full_name());
+        }
+        chain.push(wanted.dependency.to_string());
+        chain
+    }
+
+    /// Why a package can't be chosen; `None` if it can.
+    fn why_not(&self, id: PackageId) -> Option<String> {
+        let universe = self.universe;
+        let full_name = |id: PackageId| escaped(&universe.package(id).entry.full_name());
+        if let Some(reason) = &universe.package(id).unusable {
+            return Some(escaped(reason));
+        }
+        let state = self.solver.package_state(id);
+        let reason = match state.excluded {
+            None if !state.selectable => "it is only in repositories that can't be reached".to_owned(),
+            None => return self.masked_in(id).first().map(ToString::to_string),
+            Some(Exclusion::Requirement(..)) => format!("ruled out by {}", way(&self.ruled_out_by(id))),
+            Some(Exclusion::Dependency(wanted)) => {
+                let lost = escaped(&wanted.dependency.to_string());
+                match universe.name(wanted.name).providers.is_empty() {
+                    true => format!("it depends on {lost}, which is in no repository"),
+                    false => format!("it depends on {lost}, which can't be satisfied"),
+                }
+            }
+            Some(Exclusion::Beside(required, name)) => format!(
+                "whatever has {} has {} too",
+                escaped(universe.name(required).text),
+                escaped(universe.name(name).text)
+            ),
+            Some(Exclusion::Taken(name, Some(chosen))) => {
+                format!("{} has {}", full_name(chosen), escaped(universe.name(name).text))
+            }
+            Some(Exclusion::Taken(name, None)) => {
+                format!("it was decided to be without {}", escaped(universe.name(name).text))
+            }
+        };
+        Some(reason)
+    }
+
+    /// What can't be had and is not part of the result.
+    fn dead_ends(&self) -> Vec<Problem> {
+        let universe = self.universe;
+        let mut ends = Vec::new();
+        for (place, package) in universe.packages.iter().enumerate() {
+            let id = PackageId::new(place);
+            if self.solver.package_state(id).broken {
+                let another = || "another package has one of its names".to_owned();
+                let because = self.why_not(id).unwrap_or_else(another);
+                ends.push(Problem::DeadEnd { what: package.entry.full_name(), because });
+            }
+        }
+        for (place, name) in universe.names.iter().enumerate() {
+            if self.solver.lacks(NameId::new(place)) {
+                let because = match name.providers.is_empty() {
+                    true => "it is in no repository".to_owned(),
+                    false => "none of its providers can be taken by itself".to_owned(),
+                };
+                ends.push(Problem::DeadEnd { what: name.text.to_owned(), because });
+            }
+        }
+        ends
+    }
+
+    /// Why it may not be taken from where it is.
+    fn masked_in(&self, id: PackageId) -> Vec<Mask> {
+        let universe = self.universe;
+        let package = universe.package(id);
+        if package.installed.is_some() {
             return Vec::new();
         }
-        let opening = universe.tags.iter().filter(|(_, opened)| opened & repositories != 0);
-        opening.map(|(tag, _)| (*tag).to_owned()).collect()
+        if !universe.is_available(id) && package.at_hand != AtHand::Virtual {
+            return vec![Mask::Offline];
+        }
+        let allowed = universe.repositories_of(self.solver.package_state(id).tags_allowed);
+        if package.repositories & allowed != 0 || package.at_hand == AtHand::Virtual {
+            return Vec::new();
+        }
+        let opening = universe.tags.iter().filter(|(_, opened)| opened & package.repositories != 0);
+        opening.map(|(tag, _)| Mask::Tag((*tag).to_owned())).collect()
     }
 
     /// Packages that would be taken and own a name that this one owns.
@@ -230,7 +399,8 @@ impl Explainer<'_, '_> {
         let mut clashes = Vec::new();
         for provider in &universe.name(package.name).providers {
             if provider.package != id && self.taken.contains(&provider.package) {
-                clashes.push(Clash { package: full_name(provider.package), provides: None });
+                let chain = self.chain(provider.package).to_vec();
+                clashes.push(Clash { package: full_name(provider.package), provides: None, chain });
             }
         }
         for provided in &package.provides {
@@ -248,6 +418,7 @@ impl Explainer<'_, '_> {
                 clashes.push(Clash {
                     package: full_name(provider.package),
                     provides: Some(provided.dependency.to_string()),
+                    chain: self.chain(provider.package).to_vec(),
                 });
             }
         }

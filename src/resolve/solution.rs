@@ -207,6 +207,15 @@ pub(super) fn through(chain: &[String], package: &str) -> Vec<String> {
     chain
 }
 
+/// The way to each package in `order`: [`Selected::wanted_by`].
+pub(super) fn chains(
+    universe: &Universe<'_>,
+    solver: &Solver<'_, '_>,
+    order: &[PackageId],
+) -> Vec<Vec<String>> {
+    assemble(universe, solver, order).packages.into_iter().map(|package| package.wanted_by).collect()
+}
+
 /// Takes the result out of a solver that has decided everything, broken or not.
 pub(super) fn assemble(universe: &Universe<'_>, solver: &Solver<'_, '_>, order: &[PackageId]) -> Solution {
     let places: HashMap<PackageId, usize> =
@@ -228,7 +237,7 @@ pub(super) fn assemble(universe: &Universe<'_>, solver: &Solver<'_, '_>, order: 
         let package = universe.package(id);
         let dependencies = edges(&package.depends);
         packages.push(Selected {
-            repository: repository_of(universe, solver, id),
+            repository: repository_of(universe, solver, id).unwrap_or(0),
             entry: package.entry.clone(),
             wanted_by: Vec::new(),
             dependencies,
@@ -247,14 +256,19 @@ pub(super) fn assemble(universe: &Universe<'_>, solver: &Solver<'_, '_>, order: 
     solution
 }
 
-/// The first repository that has a package and may be used for it; untagged ones before tagged ones.
-fn repository_of(universe: &Universe<'_>, solver: &Solver<'_, '_>, id: PackageId) -> usize {
-    let package = universe.package(id);
+/// The first repository that can be reached, has a package and may be used for it; untagged ones before tagged
+/// ones. One that may not be used only when no other has it.
+pub(super) fn repository_of(
+    universe: &Universe<'_>,
+    solver: &Solver<'_, '_>,
+    id: PackageId,
+) -> Option<usize> {
+    let repositories = universe.package(id).repositories & universe.reachable;
     let allowed = solver.package_state(id).tags_allowed;
-    (0..universe.tags.len())
-        .map(|tag| universe.repositories_of(allowed & (1 << tag)) & package.repositories)
-        .find(|repositories| *repositories != 0)
-        .map_or(package.repository, |repositories| repositories.trailing_zeros() as usize)
+    let opened =
+        (0..universe.tags.len()).map(|tag| universe.repositories_of(allowed & (1 << tag)) & repositories);
+    let chosen = opened.into_iter().find(|opened| *opened != 0).unwrap_or(repositories);
+    (chosen != 0).then_some(chosen.trailing_zeros() as usize)
 }
 
 /// Which packages are wanted by the user or by others that are, `install_if` apart.

@@ -1,17 +1,22 @@
 //! The decisions: requirements are applied, names reconsidered until nothing changes, and then one more name is
 //! decided, until none is left.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::discover::discover;
 use super::preference;
-use super::state::{Group, NameState, PackageState, Queue};
+use super::state::{Exclusion, Group, NameState, PackageState, Queue};
 use super::universe::{NO_TAG, NameId, PackageId, Provider, Requirement, Set, Universe};
+use super::wish::{Preferences, Wish};
 
 pub(super) struct Solver<'u, 'a> {
     universe: &'u Universe<'a>,
-    names: Vec<NameState<'a>>,
-    packages: Vec<PackageState>,
+    /// What of the world counts.
+    world: Vec<Requirement<'a>>,
+    overall: Preferences,
+    pub(super) preupgrade: bool,
+    pub(super) names: Vec<NameState<'a>>,
+    pub(super) packages: Vec<PackageState<'a>>,
     /// Names to reconsider.
     dirty: VecDeque<NameId>,
     /// Names to decide.
@@ -20,28 +25,52 @@ pub(super) struct Solver<'u, 'a> {
 }
 
 impl<'u, 'a> Solver<'u, 'a> {
-    pub(super) fn new(universe: &'u Universe<'a>) -> Self {
-        Self {
+    /// A solver for `world`, which is the wish's, perhaps without what can't be had.
+    pub(super) fn new(universe: &'u Universe<'a>, wish: &Wish, world: Vec<Requirement<'a>>) -> Self {
+        let mut solver = Self {
             universe,
+            world,
+            overall: wish.overall,
+            preupgrade: wish.preupgrade,
             names: vec![NameState::default(); universe.names.len()],
             packages: vec![PackageState::default(); universe.packages.len()],
             dirty: VecDeque::new(),
             queue: Queue::default(),
             broken: false,
+        };
+        for asked in &wish.asked {
+            let Some(name) = universe.name_of(&asked.name) else { continue };
+            solver.names[name.index()].asked = true;
+            for provider in &universe.name(name).providers {
+                let package = &mut solver.packages[provider.package.index()];
+                package.preferences = package.preferences | asked.preferences;
+                package.inherited = package.inherited | asked.inherited;
+            }
         }
+        solver
+    }
+
+    pub(super) fn world(&self) -> &[Requirement<'a>] {
+        &self.world
     }
 
     pub(super) fn universe(&self) -> &'u Universe<'a> {
         self.universe
     }
 
-    pub(super) fn package_state(&self, id: PackageId) -> &PackageState {
+    pub(super) fn package_state(&self, id: PackageId) -> &PackageState<'a> {
         &self.packages[id.index()]
     }
 
     /// What was chosen for a name.
     pub(super) fn chosen(&self, id: NameId) -> Option<Provider<'a>> {
         self.names[id.index()].chosen
+    }
+
+    /// Whether a name is required and has nothing.
+    pub(super) fn lacks(&self, id: NameId) -> bool {
+        let name = &self.names[id.index()];
+        name.requirers > 0 && name.locked && name.chosen.is_none()
     }
 
     pub(super) fn was_seen(&self, id: NameId) -> bool {
@@ -59,15 +88,11 @@ impl<'u, 'a> Solver<'u, 'a> {
         self.broken = true;
     }
 
-    /// Notes that something that the user asked for is not there.
-    pub(super) fn mark_unsatisfied(&mut self) {
-        self.broken = true;
-    }
-
     /// Decides every name that must be decided.
     pub(super) fn decide(&mut self) {
-        discover(self.universe, &mut self.names, &mut self.packages);
-        for &wanted in &self.universe.world {
+        let world = self.world.clone();
+        discover(self.universe, &world, self.overall, &mut self.names, &mut self.packages);
+        for wanted in world {
             let tags = self.universe.tag_set(wanted.dependency.tag.as_deref());
             self.require(None, tags, wanted);
         }
@@ -85,7 +110,7 @@ impl<'u, 'a> Solver<'u, 'a> {
     }
 
     /// Applies one requirement. `tags` are those that the user asked with; they count only without a dependent.
-    fn require(&mut self, dependent: Option<PackageId>, tags: Set, wanted: Requirement<'a>) {
+    pub(super) fn require(&mut self, dependent: Option<PackageId>, tags: Set, wanted: Requirement<'a>) {
         if !wanted.dependency.conflict {
             let name = &mut self.names[wanted.name.index()];
             name.requirers = name.requirers.saturating_add(1);
@@ -101,39 +126,51 @@ impl<'u, 'a> Solver<'u, 'a> {
                 package.conflicts = package.conflicts.saturating_add(1);
             }
             if package.selectable && package.conflicts > 0 {
-                self.exclude(provider.package);
+                self.exclude(provider.package, Exclusion::Requirement(dependent, wanted));
             }
             if satisfies {
-                self.inherit_tags(provider.package, dependent, tags);
+                self.inherit(provider.package, dependent, tags);
             }
         }
     }
 
-    fn became_required(&mut self, name: NameId) {
+    pub(super) fn became_required(&mut self, name: NameId) {
         self.enqueue(name, false);
         self.check_install_if_of(name);
         self.make_dirty(name);
     }
 
-    /// A package may come from the repositories that those who want it may come from.
-    fn inherit_tags(&mut self, id: PackageId, dependent: Option<PackageId>, tags: Set) {
-        let repositories = self.universe.package(id).repositories;
-        let inherited = dependent.map(|dependent| self.packages[dependent.index()].tags_allowed);
+    /// A package may come from the repositories that those who want it may come from, and what matters in
+    /// choosing those matters in choosing it, as far as it is handed on.
+    pub(super) fn inherit(&mut self, id: PackageId, dependent: Option<PackageId>, tags: Set) {
+        let repositories = self.universe.origins(id);
+        let from = dependent.map(|dependent| {
+            let dependent = &self.packages[dependent.index()];
+            (dependent.tags_allowed, dependent.inherited)
+        });
+        let overall = if tags == 0 { Preferences::NONE } else { self.overall };
         let package = &mut self.packages[id.index()];
-        match inherited {
-            Some(inherited) => package.tags_allowed |= inherited,
+        let inherited = match from {
+            Some((allowed, inherited)) => {
+                package.tags_allowed |= allowed;
+                inherited
+            }
             None => {
                 package.tags_allowed |= tags;
                 package.tags_preferred = tags;
                 package.tag_preferred = repositories & self.universe.repositories_of(tags) != 0;
+                overall
             }
-        }
+        };
+        package.preferences = package.preferences | inherited;
+        package.inherited = package.inherited | inherited;
         package.tag_allowed |= repositories & self.universe.repositories_of(package.tags_allowed) != 0;
     }
 
     /// A package can no longer be chosen.
-    fn exclude(&mut self, id: PackageId) {
+    pub(super) fn exclude(&mut self, id: PackageId, because: Exclusion<'a>) {
         self.packages[id.index()].selectable = false;
+        self.packages[id.index()].excluded.get_or_insert(because);
         let universe = self.universe;
         for name in names_of(universe, id) {
             self.check_dependents_of(name);
@@ -248,11 +285,12 @@ impl<'u, 'a> Solver<'u, 'a> {
             if !self.packages[id.index()].selectable {
                 continue;
             }
-            if check_dependencies
-                && !universe.package(id).depends.iter().all(|&wanted| self.satisfiable(id, wanted))
-            {
-                self.exclude(id);
-                continue;
+            if check_dependencies {
+                let depends = &universe.package(id).depends;
+                if let Some(lost) = depends.iter().find(|wanted| !self.satisfiable(id, **wanted)) {
+                    self.exclude(id, Exclusion::Dependency(*lost));
+                    continue;
+                }
             }
             if check_install_if {
                 self.check_install_if(id);
@@ -318,75 +356,7 @@ impl<'u, 'a> Solver<'u, 'a> {
             for condition in conditions {
                 let chosen = self.chosen(condition.name).map(|provider| provider.package);
                 // A condition that something is absent hands on no tag at all.
-                self.inherit_tags(id, chosen, 0);
-            }
-        }
-    }
-
-    /// Requires what every candidate depends on; from a single candidate with its versions.
-    fn apply_common_dependencies(&mut self, candidates: &[Provider<'a>]) {
-        let universe = self.universe;
-        let Some((first, others)) = candidates.split_first() else { return };
-        let first = first.package;
-        let mut common: HashSet<NameId> = required_names(universe, first).collect();
-        for other in others {
-            let theirs: HashSet<NameId> = required_names(universe, other.package).collect();
-            common.retain(|name| theirs.contains(name));
-        }
-        for &wanted in &universe.package(first).depends {
-            // Once for each name.
-            if !common.remove(&wanted.name) {
-                continue;
-            }
-            if others.is_empty() {
-                self.require(Some(first), NO_TAG, wanted);
-            } else if self.names[wanted.name.index()].requirers == 0 {
-                self.names[wanted.name.index()].requirers = 1;
-                self.became_required(wanted.name);
-                for provider in &universe.name(wanted.name).providers {
-                    self.inherit_tags(provider.package, Some(first), NO_TAG);
-                }
-            }
-        }
-    }
-
-    /// Whatever is chosen for `required` will own all names that every candidate provides: what provides one of
-    /// those and not `required` can't be installed too, except that names without versions have no owner.
-    fn exclude_what_cannot_be_beside(&mut self, required: NameId, candidates: &[Provider<'a>]) {
-        let universe = self.universe;
-        let Some((first, others)) = candidates.split_first() else { return };
-        // Each name, and whether a candidate provides it without a version.
-        let own = universe.package(first.package).name;
-        let mut common: HashMap<NameId, bool> = provided_names(universe, *first).into_iter().collect();
-        for other in others {
-            let theirs: HashMap<NameId, bool> = provided_names(universe, *other).into_iter().collect();
-            common.retain(|name, virtually| match theirs.get(name) {
-                Some(theirs) => {
-                    *virtually |= theirs;
-                    true
-                }
-                None => false,
-            });
-        }
-        let provided = universe.package(first.package).provides.iter().map(|provided| provided.name);
-        for name in std::iter::once(own).chain(provided) {
-            let Some(virtually) = common.remove(&name) else { continue };
-            if name == required {
-                continue;
-            }
-            for provider in &universe.name(name).providers {
-                let package = universe.package(provider.package);
-                let provides_it = package.name == required
-                    || package.provides.iter().any(|provided| {
-                        provided.name == required
-                            || virtually && provided.dependency.provided_version().is_none()
-                    });
-                let stays = !self.packages[provider.package.index()].selectable
-                    || virtually && provider.version.is_none()
-                    || provides_it;
-                if !stays {
-                    self.exclude(provider.package);
-                }
+                self.inherit(id, chosen, 0);
             }
         }
     }
@@ -468,7 +438,8 @@ impl<'u, 'a> Solver<'u, 'a> {
         for other in &universe.name(name).providers {
             let same = provider.is_some_and(|provider| provider.package == other.package);
             if !same && (version.is_some() || other.version.is_some()) {
-                self.exclude(other.package);
+                let chosen = provider.map(|provider| provider.package);
+                self.exclude(other.package, Exclusion::Taken(name, chosen));
             }
         }
         self.check_dependents_of(name);
@@ -487,23 +458,4 @@ impl<'u, 'a> Solver<'u, 'a> {
 pub(super) fn names_of<'u>(universe: &'u Universe<'_>, id: PackageId) -> impl Iterator<Item = NameId> + 'u {
     let package = universe.package(id);
     std::iter::once(package.name).chain(package.provides.iter().map(|provided| provided.name))
-}
-
-/// The names that a package can't be without.
-fn required_names<'u>(universe: &'u Universe<'_>, id: PackageId) -> impl Iterator<Item = NameId> + 'u {
-    let depends = universe.package(id).depends.iter();
-    depends.filter(|wanted| !wanted.dependency.conflict).map(|wanted| wanted.name)
-}
-
-/// The names that a provider's package has, each once, and whether it has it without a version. Its own name
-/// counts as the name is that it is a provider of.
-fn provided_names(universe: &Universe<'_>, provider: Provider<'_>) -> Vec<(NameId, bool)> {
-    let package = universe.package(provider.package);
-    let mut names = vec![(package.name, provider.version.is_none())];
-    for provided in &package.provides {
-        if names.iter().all(|(name, _)| *name != provided.name) {
-            names.push((provided.name, provided.dependency.provided_version().is_none()));
-        }
-    }
-    names
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::universe::{NO_TAG, NameId, Provider, Set};
+use super::universe::{NO_TAG, NameId, PackageId, Provider, Requirement, Set};
+use super::wish::Preferences;
 
 /// What is known about a name.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,8 @@ pub(super) struct NameState<'a> {
     pub(super) locked: bool,
     /// For what: `None` when nothing provides it.
     pub(super) chosen: Option<Provider<'a>>,
+    /// The user gave it.
+    pub(super) asked: bool,
     /// It is in the list of names to reconsider.
     pub(super) dirty: bool,
     /// The dependencies of its providers may have become unsatisfiable.
@@ -39,12 +42,33 @@ pub(super) struct NameState<'a> {
     pub(super) waits_in: Option<Group>,
 }
 
+/// Why a package can no longer be chosen.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Exclusion<'a> {
+    /// A package (or the user) has a requirement that it does not satisfy.
+    Requirement(Option<PackageId>, Requirement<'a>),
+    /// It has a dependency that can't be satisfied any more.
+    Dependency(Requirement<'a>),
+    /// Whatever is chosen for the first name owns the second one too.
+    Beside(NameId, NameId),
+    /// A name that it has was given to this package, or must be without one.
+    Taken(NameId, Option<PackageId>),
+}
+
 /// What is known about a package.
 #[derive(Debug, Clone)]
-pub(super) struct PackageState {
+pub(super) struct PackageState<'a> {
+    /// Why it can't be chosen, if something excluded it.
+    pub(super) excluded: Option<Exclusion<'a>>,
     pub(super) seen: bool,
+    /// A repository has it that can be reached.
+    pub(super) available: bool,
     /// It can still be chosen.
     pub(super) selectable: bool,
+    /// What matters in choosing it.
+    pub(super) preferences: Preferences,
+    /// What matters in choosing what it depends on.
+    pub(super) inherited: Preferences,
     /// How many requirements it does not satisfy; some are counted several times.
     pub(super) conflicts: u32,
     /// It comes from a repository that may be used for it.
@@ -64,11 +88,15 @@ pub(super) struct PackageState {
     pub(super) broken: bool,
 }
 
-impl Default for PackageState {
+impl Default for PackageState<'_> {
     fn default() -> Self {
         Self {
+            excluded: None,
             seen: false,
+            available: false,
             selectable: false,
+            preferences: Preferences::NONE,
+            inherited: Preferences::NONE,
             conflicts: 0,
             tag_allowed: false,
             tag_preferred: false,
@@ -131,13 +159,15 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::super::universe::Universe;
+    use super::super::{Repositories, System};
     use super::*;
     use crate::apk::Dependency;
 
     #[test]
     fn groups_and_ranks_decide_who_is_next() {
         let world: Vec<Dependency> = ["a", "b", "c", "d"].map(Dependency::any).into();
-        let universe = Universe::new(&[], None, &world);
+        let mut universe = Universe::new(&System::new(Repositories::default()));
+        universe.want(&world);
         let [a, b, c, d] = [0, 1, 2, 3].map(|place| universe.world[place].name);
         let mut queue = Queue::default();
         queue.add(a, 4, Group::Unselectable);

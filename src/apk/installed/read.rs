@@ -1,7 +1,7 @@
 //! Reading the database.
 
 use super::{Access, FILE, Flags, InstalledDatabase, InstalledDirectory, InstalledFile, InstalledPackage};
-use crate::apk::{ApkError, Checksum, Index, Quoted};
+use crate::apk::{ApkError, Checksum, Quoted, index};
 
 impl InstalledDatabase {
     /// Reads the bytes of `installed`. [`InstalledPackage::scripts`] and [`InstalledPackage::triggers`] are empty then:
@@ -27,7 +27,7 @@ impl InstalledDatabase {
             let [field, b':', value @ ..] = line else {
                 return Err(refuse("no field, a colon and a value".to_owned()));
             };
-            draft.get_or_insert_default().set(*field, value, line).map_err(refuse)?;
+            draft.get_or_insert_with(|| Draft::new(number + 1)).set(*field, value).map_err(refuse)?;
         }
         packages.extend(draft.map(Draft::finish).transpose()?);
         Ok(Self { packages })
@@ -58,10 +58,9 @@ impl InstalledDatabase {
 }
 
 /// A package under construction.
-#[derive(Default)]
 struct Draft {
-    /// The lines that an index has, too.
-    header: Vec<u8>,
+    /// What an index says of it, too.
+    entry: index::Draft,
     tags: Vec<String>,
     repository_tag: Option<String>,
     flags: Flags,
@@ -69,14 +68,23 @@ struct Draft {
 }
 
 impl Draft {
-    fn set(&mut self, field: u8, value: &[u8], line: &[u8]) -> Result<(), String> {
+    fn new(line: usize) -> Self {
+        Self {
+            entry: index::Draft::new(FILE, line),
+            tags: Vec::new(),
+            repository_tag: None,
+            flags: Flags::default(),
+            directories: Vec::new(),
+        }
+    }
+
+    fn set(&mut self, field: u8, value: &[u8]) -> Result<(), String> {
         let text = || std::str::from_utf8(value).map_err(|_| "not UTF-8".to_owned());
         match field {
-            b'C' | b'P' | b'V' | b'A' | b'S' | b'I' | b'T' | b'U' | b'L' | b'o' | b'm' | b't' | b'c'
-            | b'k' | b'D' | b'p' | b'i' | b'r' | b'q' => {
-                self.header.extend_from_slice(line);
-                self.header.push(b'\n');
-            }
+            // Virtual packages' names begin with a dot.
+            b'P' => self.entry.set_virtual_name(text()?)?,
+            b'C' | b'V' | b'A' | b'S' | b'I' | b'T' | b'U' | b'L' | b'o' | b'm' | b't' | b'c' | b'k'
+            | b'D' | b'p' | b'i' | b'r' | b'q' => self.entry.set(field, text()?)?,
             b'g' => self.tags.extend(text()?.split_ascii_whitespace().map(str::to_owned)),
             b's' => self.repository_tag = Some(text()?.to_owned()),
             b'f' => {
@@ -117,21 +125,12 @@ impl Draft {
     }
 
     fn finish(self) -> Result<InstalledPackage, ApkError> {
-        let text = std::str::from_utf8(&self.header).map_err(|error| ApkError::Line {
-            file: FILE,
-            line: 0,
-            reason: error.to_string(),
-            text: Quoted::new(&self.header),
-        })?;
-        let missing =
-            || ApkError::Missing { file: FILE, record: "a package".to_owned(), field: "C: (checksum)" };
-        let entry = Index::parse(text)?.entries.into_iter().next().ok_or_else(missing)?;
         Ok(InstalledPackage {
             tags: self.tags,
             repository_tag: self.repository_tag,
             flags: self.flags,
             directories: self.directories,
-            ..InstalledPackage::new(entry)
+            ..InstalledPackage::new(self.entry.finish()?)
         })
     }
 }
