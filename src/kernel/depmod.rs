@@ -5,12 +5,14 @@
 //! symbols that it gives to others, and its symbol table those that it needs. Sources: depmod(8), modules.dep(5), the
 //! kernel's `Documentation/kbuild`, and what depmod 34 writes.
 
+mod complete;
 mod index;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use object::{Object, ObjectSection, ObjectSymbol};
 
+pub use self::complete::complete_lists;
 use self::index::Index;
 use super::modules::module_name;
 
