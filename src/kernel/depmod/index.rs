@@ -36,7 +36,7 @@ impl Index {
     /// The file's bytes; none if it is larger than places can say.
     pub(super) fn to_bytes(&self) -> Option<Vec<u8>> {
         let mut bytes = [MAGIC, VERSION, 0].map(u32::to_be_bytes).concat();
-        let keys: Vec<(&[u8], &[(u32, Vec<u8>)])> =
+        let keys: Vec<Entry<'_>> =
             self.keys.iter().map(|(key, values)| (key.as_slice(), values.as_slice())).collect();
         let root = write(&keys, 0, &mut bytes, 0)?;
         bytes[8..12].copy_from_slice(&root.to_be_bytes());
