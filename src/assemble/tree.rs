@@ -8,6 +8,7 @@ use super::otp::OtpChoice;
 use super::packages::{Selection, UsedPackage, parse_dependency};
 use super::{AssembleError, Assembly};
 use crate::beam::BootScript;
+use crate::kernel::depmod;
 use crate::layer::libraries::{self, Closure, Elves};
 use crate::layer::merge::{self, Precedence};
 use crate::layer::otp::{self, Otp};
@@ -113,6 +114,15 @@ impl Assembly<'_> {
         )?;
         if let Some(laid_over) = laid_over {
             overlay::lay(&mut tree, laid_over);
+        }
+        // Who can load modules by their names finds those that nobody listed.
+        if ["sbin/modprobe", "usr/sbin/modprobe"]
+            .iter()
+            .any(|path| tree.resolve(&constant_path(path)).is_some())
+        {
+            for directory in depmod::complete_lists(&mut tree, epoch)? {
+                self.notes.note(format!("the lists of the modules in {directory} are made, as depmod would"));
+            }
         }
         let closure = self.close(&mut tree, &mut pruned, &otp, selection)?;
         Ok(Draft {

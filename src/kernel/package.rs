@@ -189,7 +189,8 @@ fn module(tree: &Tree, path: TreePath, arch: Arch) -> Result<(TreePath, Content)
     Ok((path, Content::from_bytes(bytes)))
 }
 
-fn uncompressed(content: &Content) -> io::Result<Vec<u8>> {
+/// What a module holds, compressed or not.
+pub(super) fn uncompressed(content: &Content) -> io::Result<Vec<u8>> {
     let reader = archive::decompress(io::BufReader::new(content.reader()?))?;
     let mut bytes = Vec::new();
     reader.take(MOST_MODULE_BYTES + 1).read_to_end(&mut bytes)?;

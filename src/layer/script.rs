@@ -42,11 +42,11 @@ enum Effect {
 /// Package, kind of script, effect. Read from Alpine 3.16 to 3.23.
 const KNOWN: [(&str, &str, Effect); 9] = [
     ("busybox", "post-install", Effect::BusyboxApplets),
-    // The applets again, and depmod, whose results kernel packages carry.
+    // The applets again, and depmod: see kmod's.
     ("busybox", "trigger", Effect::BusyboxApplets),
     ("ca-certificates", "trigger", Effect::CertificateBundle),
     ("alpine-baselayout", "post-install", Effect::ShadowGroup),
-    // depmod: kernel packages carry its results.
+    // Kernel packages carry depmod's lists; where they don't, `kernel::depmod` makes them.
     ("kmod", "trigger", Effect::Nothing),
     // Rewrites its own settings, and makes the initramfs that leanfs makes.
     ("mkinitfs", "post-install", Effect::Nothing),

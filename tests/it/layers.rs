@@ -67,6 +67,25 @@ fn known_scripts_have_their_effect_and_others_are_named() {
     assert!(image.windows(14).any(|bytes| bytes == b"\ndaemon:x:100:"), "the group is in /etc/group");
 }
 
+/// What the triggers of busybox and kmod do for modules that no package lists.
+#[test]
+fn modules_of_the_overlay_are_listed_for_modprobe() {
+    let place = place();
+    let module = place.path().join("overlay/lib/modules/9/extra/mine.ko");
+    fs_err::create_dir_all(module.parent().expect("it has one")).expect("made");
+    fs_err::write(&module, tiny::static_elf()).expect("written");
+    let overlay = place.path().join("overlay");
+    let overlay = overlay.to_str().expect("UTF-8");
+    for (name, listed) in [("modprobe", true), ("other", false)] {
+        let repository =
+            TestRepo::new().package("tools", "1-r0").program(&format!("sbin/{name}"), tiny::static_elf());
+        let flags = ["--arch", "x86_64", "--package", "tools", "--overlay", overlay];
+        let (manifest, image) = assemble(&place, &repository, &flags);
+        let there = manifest.files.iter().any(|file| file.path == "/lib/modules/9/modules.dep.bin");
+        assert_eq!((there, holds(&image, b"extra/mine.ko:\n")), (listed, listed), "{name}");
+    }
+}
+
 /// A script that is not known is a warning, nothing, or an error; and it can be read.
 #[test]
 fn scripts_are_accepted_or_refused() {

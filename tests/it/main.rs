@@ -5,6 +5,7 @@ mod beam;
 mod beam_rewrite;
 mod cli;
 mod console;
+mod depmod;
 mod embed;
 mod end_to_end;
 mod fetch;

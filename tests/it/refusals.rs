@@ -135,11 +135,7 @@ fn packages_that_contradict_each_other() {
     place.refuses(
         &["--package", "one", "--package", "two"],
         1,
-        &[
-            "/etc/same belongs to package one-1-r0 and to package two-1-r0",
-            "and by package two-1-r0",
-            "overlay",
-        ],
+        &["/etc/same belongs to package one-1-r0 and to package two-1-r0", "`replaces`"],
     );
     place.refuses(
         &["--package", "claims"],
