@@ -33,6 +33,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+pub use cache::hash_rest as sha256_of_rest;
 pub use error::{FetchError, FetchErrorKind, Member};
 pub use index::VerifiedIndex;
 pub use keys::{load_keys, load_repository_keys};
@@ -76,7 +77,8 @@ pub struct FetchSettings {
     /// The repositories that have keys of their own: only those may sign there, and they sign nothing else. See
     /// [`load_repository_keys`].
     pub repository_keys: Vec<(Repository, Vec<PublicKey>)>,
-    /// Take indexes that are not signed, or by unknown keys only. Hashes are still checked.
+    /// Take indexes that are not signed, or by unknown keys only, unless the repository has keys of its own. Hashes
+    /// are still checked.
     pub allow_untrusted: bool,
     /// A file of PEM certificates to trust for `https://` instead of the built-in ones.
     pub ca_file: Option<PathBuf>,
@@ -310,14 +312,18 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Who may sign in a repository.
-    fn keys_of(&self, repository: &Repository) -> &[PublicKey] {
-        let own = self.repository_keys.iter().find(|(of, _)| of == repository);
-        own.map_or(&self.keys, |(_, keys)| keys)
+    /// Who may sign in a repository, and whether those keys are its own.
+    fn keys_of(&self, repository: &Repository) -> (&[PublicKey], bool) {
+        match self.repository_keys.iter().find(|(of, _)| of == repository) {
+            Some((_, own)) => (own, true),
+            None => (&self.keys, false),
+        }
     }
 
     fn verify_index(&self, bytes: &[u8], source: &IndexSource<'_>) -> Result<VerifiedIndex, FetchError> {
-        index::verify(bytes, source, self.keys_of(source.repository), self.allow_untrusted)
+        let (keys, are_its_own) = self.keys_of(source.repository);
+        // Whoever names the keys of a repository does not mean that it may do without.
+        index::verify(bytes, source, keys, self.allow_untrusted && !are_its_own)
     }
 
     fn cached_index(&self, key: &str) -> Result<Option<(Vec<u8>, Validators)>, FetchError> {
@@ -354,7 +360,7 @@ impl<'a> Fetcher<'a> {
                 problem: format!("{:?} can't be the name of a package's file", entry.file_name()),
             });
         }
-        let keys = self.keys_of(index.repository());
+        let keys = self.keys_of(index.repository()).0;
         let verification = Verification { keys, temporary: &self.cache.temporary() };
         let unpack = |file: File, path: &Path, location: &str| {
             package::unpack(file, path, location, index, entry, filter, verification)

@@ -34,7 +34,8 @@ pub struct Recipe {
     /// Key files, or directories of key files, that may sign indexes and packages of repositories that name none.
     /// Alpine's own keys are built in; they are trusted when this is empty.
     pub keys: Vec<PathBuf>,
-    /// Take unsigned and unknown-signed indexes and packages. Hashes are still checked.
+    /// Take unsigned and unknown-signed indexes and packages, but not from repositories that have keys of their own.
+    /// Hashes are still checked.
     pub allow_untrusted: bool,
     /// Packages beside what the release needs, as in apk's world file (`ca-certificates-bundle`, `busybox>1.36`).
     pub packages: Vec<String>,

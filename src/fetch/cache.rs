@@ -386,7 +386,10 @@ pub(crate) fn hash_file(file: &mut File) -> io::Result<Sha256> {
 }
 
 /// The SHA-256 of what has not been read of a file.
-pub(crate) fn hash_rest(file: &mut File) -> io::Result<Sha256> {
+///
+/// # Errors
+/// When reading fails.
+pub fn hash_rest(file: &mut impl Read) -> io::Result<Sha256> {
     let mut context = digest::Context::new(&SHA256);
     let mut buffer = vec![0; 256 * 1024];
     loop {
