@@ -3,6 +3,8 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use leanfs::text::{json_shown, push_shown};
+
 use super::environment::Environment;
 use super::failure::Failure;
 
@@ -114,10 +116,10 @@ fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// JSON has its own escapes.
+/// JSON has escapes of its own.
 fn print_line(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(line.as_bytes())?;
+    stdout.write_all(json_shown(line).as_bytes())?;
     stdout.write_all(b"\n")?;
     stdout.flush()
 }
@@ -129,17 +131,13 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
     })
 }
 
-/// Control characters other than newlines and tabs as `\u{1b}`, so that no text moves the cursor.
+/// Hidden characters other than newlines and tabs as `\u{1b}`, so that no text moves the cursor.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' | '\t' => escaped.push(c),
-            // C0, DEL, C1, and the marks that turn the direction of writing.
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                escaped.extend(c.escape_unicode());
-            }
-            c => escaped.push(c),
+            c => push_shown(&mut escaped, c),
         }
     }
     escaped
