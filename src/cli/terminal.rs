@@ -143,6 +143,21 @@ pub(super) fn escaped(text: &str) -> String {
     escaped
 }
 
+/// As [`escaped`], but sequences that only set colours and weights (`\x1b[1;31m`) stay: the worst that one of somebody else
+/// can do is to change those.
+pub(super) fn escaped_but_styles(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut all = escaped(parts.next().unwrap_or_default());
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(part.len());
+        match part[end..].strip_prefix('m') {
+            Some(rest) => all.push_str(&format!("\x1b[{}m{}", &part[..end], escaped(rest))),
+            None => all.push_str(&escaped(&format!("\x1b[{part}"))),
+        }
+    }
+    all
+}
+
 fn indented(text: &str) -> String {
     text.trim_end().replace('\n', "\n  ")
 }
@@ -161,6 +176,13 @@ mod tests {
         assert_eq!(escaped("a\tb\nc"), "a\tb\nc");
         assert_eq!(escaped("\x1b[31mred\r\u{9b}x\u{202e}"), "\\u{1b}[31mred\\u{d}\\u{9b}x\\u{202e}");
         assert_eq!(escaped("grün ✓"), "grün ✓");
+    }
+
+    #[test]
+    fn styles_stay_and_nothing_else() {
+        assert_eq!(escaped_but_styles("\x1b[1;31merror\x1b[0m: x"), "\x1b[1;31merror\x1b[0m: x");
+        assert_eq!(escaped_but_styles("a\x1b[2J\x1b]0;b\x07"), "a\\u{1b}[2J\\u{1b}]0;b\\u{7}");
+        assert_eq!(escaped_but_styles("\x1b["), "\\u{1b}[");
     }
 
     #[test]

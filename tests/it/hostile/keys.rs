@@ -3,26 +3,17 @@
 use std::path::Path;
 
 use leanfs::apk::{PublicKey, keys};
-use leanfs::arch::Arch;
-use leanfs::fetch::{FetchError, FetchErrorKind, FetchSettings, Fetcher};
-use leanfs::recipe::Repository;
 
 use crate::cli::leanfs;
-use crate::fetch::{Recorder, quick};
+use leanfs::fetch::{FetchError, FetchErrorKind, FetchSettings};
+
+use super::fetch;
+use crate::fetch::quick;
 use crate::repo::{KEY_NAME, TestRepo, key_file, public_key};
 
 /// A key that signed nothing here, under the name of the one that did.
 fn namesake() -> PublicKey {
     PublicKey::from_pem(KEY_NAME, keys::BUILT_IN[0].1).expect("a key")
-}
-
-/// Fetches index and packages of one repository.
-fn fetch(settings: FetchSettings, repository: &Repository) -> Result<(), FetchError> {
-    let recorder = Recorder::default();
-    let fetcher = Fetcher::new(settings, &recorder)?;
-    let index = fetcher.index(repository, Arch::X86_64)?;
-    let wanted: Vec<_> = index.index().entries.iter().map(|entry| (&index, entry)).collect();
-    fetcher.packages(&wanted, &|_, _| true).map(drop)
 }
 
 #[test]
