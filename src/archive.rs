@@ -6,9 +6,11 @@
 //! are read here and not by the `tar` crate, because their sizes must be capped before they are held in
 //! memory.
 //!
-//! What is refused: `..`, absolute paths, entries below a link or a file of the same archive, the same path
-//! twice, hardlinks to what is not there, sparse files, sizes that contradict each other, and more entries or
-//! bytes than [`TarLimits`] allows.
+//! What is refused: `..`, absolute paths, entries below a link or a file of the same archive (whichever comes first), the
+//! same path twice, a root that is no directory, hardlinks to what is not there, sparse files, more entries or bytes than
+//! [`TarLimits`] allows, and everything that another reader could take for something else: sizes that contradict each
+//! other, contents of what has none, a record or a name that is said twice, a file with a directory's name, global
+//! records, and entries after the end.
 
 mod compressed;
 mod pax;
@@ -35,12 +37,56 @@ pub struct TarLimits {
     pub bytes: u64,
     /// Bytes of one extension header (pax records, a long name).
     pub extension_bytes: u64,
+    /// Bytes of one path.
+    pub path_bytes: u64,
+    /// Directories above one path.
+    pub path_depth: u64,
+    /// Bytes of all paths and link targets together.
+    pub name_bytes: u64,
+}
+
+/// Which of [`TarLimits`] an archive breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TarLimit {
+    /// [`TarLimits::entries`].
+    Entries,
+    /// [`TarLimits::bytes`].
+    Bytes,
+    /// [`TarLimits::extension_bytes`].
+    ExtensionBytes,
+    /// [`TarLimits::path_bytes`].
+    PathBytes,
+    /// [`TarLimits::path_depth`].
+    PathDepth,
+    /// [`TarLimits::name_bytes`].
+    NameBytes,
+}
+
+impl std::fmt::Display for TarLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Entries => "entries",
+            Self::Bytes => "bytes",
+            Self::ExtensionBytes => "bytes in one extension header",
+            Self::PathBytes => "bytes in one path",
+            Self::PathDepth => "directories above one path",
+            Self::NameBytes => "bytes in all paths and links together",
+        })
+    }
 }
 
 impl Default for TarLimits {
-    /// A million entries, 16 GiB, extension headers of 1 MiB: far more than any package or release has.
+    /// A million entries, 16 GiB, extension headers of 1 MiB, paths as Linux has them, of 128 directories, and 256 MiB of
+    /// them: far more than any package or release has.
     fn default() -> Self {
-        Self { entries: 1_000_000, bytes: 16 << 30, extension_bytes: 1 << 20 }
+        Self {
+            entries: 1_000_000,
+            bytes: 16 << 30,
+            extension_bytes: 1 << 20,
+            path_bytes: 4095,
+            path_depth: 128,
+            name_bytes: 256 << 20,
+        }
     }
 }
 
@@ -100,7 +146,15 @@ enum Pending {
     File(SpoolRange),
     Other(NodeKind),
     /// Seen, but not kept.
-    Skipped,
+    Skipped(Skipped),
+}
+
+/// What was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skipped {
+    Directory,
+    File,
+    Other,
 }
 
 /// An archive that can't be taken.
@@ -114,6 +168,16 @@ pub struct ArchiveError {
     /// What is wrong.
     #[source]
     pub kind: ArchiveErrorKind,
+}
+
+impl ArchiveError {
+    /// The limit that was broken, if that is what is wrong.
+    pub fn limit(&self) -> Option<TarLimit> {
+        match self.kind {
+            ArchiveErrorKind::TooLarge { what, .. } => Some(what),
+            _ => None,
+        }
+    }
 }
 
 /// What can be wrong with an archive.
@@ -134,6 +198,12 @@ pub enum ArchiveErrorKind {
         /// What that is.
         parent_is: &'static str,
     },
+    /// The entry is no directory, and others before it stand below it.
+    #[error("it is no directory, and {below} stands below it in the same archive")]
+    AboveEntry {
+        /// One of those.
+        below: TreePath,
+    },
     /// The path was there before.
     #[error("the same path stands in the archive twice")]
     Duplicate,
@@ -146,7 +216,7 @@ pub enum ArchiveErrorKind {
         /// The limit.
         limit: u64,
         /// Of what.
-        what: &'static str,
+        what: TarLimit,
     },
     /// A type or an extension that is not supported.
     #[error("{0} is not supported")]
@@ -172,7 +242,7 @@ pub fn read_tar(
     spool: &mut SpoolWriter,
     options: &mut TarOptions<'_>,
 ) -> Result<TarEntries, ArchiveError> {
-    let mut reading = Reading { nodes: BTreeMap::new(), bytes: 0, entry: 0, path: Vec::new() };
+    let mut reading = Reading { nodes: BTreeMap::new(), bytes: 0, name_bytes: 0, entry: 0, path: Vec::new() };
     match reading.run(reader, spool, options) {
         Ok(()) => Ok(TarEntries { nodes: reading.nodes }),
         Err(kind) => Err(ArchiveError { entry: reading.entry, path: reading.path, kind }),
@@ -182,6 +252,7 @@ pub fn read_tar(
 struct Reading {
     nodes: BTreeMap<TreePath, (Metadata, Pending)>,
     bytes: u64,
+    name_bytes: u64,
     entry: u64,
     path: Vec<u8>,
 }
@@ -199,7 +270,7 @@ impl Reading {
             self.entry += 1;
             if self.entry > options.limits.entries {
                 let limit = options.limits.entries;
-                return Err(ArchiveErrorKind::TooLarge { limit, what: "entries" });
+                return Err(ArchiveErrorKind::TooLarge { limit, what: TarLimit::Entries });
             }
             let mut entry = entry?;
             if extensions.take(&mut entry, options.limits.extension_bytes)? {
@@ -207,7 +278,30 @@ impl Reading {
             }
             self.entry(entry, &std::mem::take(&mut extensions), spool, options)?;
         }
-        extensions.must_be_empty()
+        extensions.must_be_empty()?;
+        nothing_follows(archive.into_inner())
+    }
+
+    /// Paths and link targets stay in memory until the image is written.
+    fn check_names(
+        &mut self,
+        path: &TreePath,
+        link: &[u8],
+        limits: &TarLimits,
+    ) -> Result<(), ArchiveErrorKind> {
+        let length = path.as_bytes().len() as u64;
+        let depth = path.components().count().saturating_sub(1) as u64;
+        self.name_bytes = self.name_bytes.saturating_add(length).saturating_add(link.len() as u64);
+        for (found, limit, what) in [
+            (length, limits.path_bytes, TarLimit::PathBytes),
+            (depth, limits.path_depth, TarLimit::PathDepth),
+            (self.name_bytes, limits.name_bytes, TarLimit::NameBytes),
+        ] {
+            if found > limit {
+                return Err(ArchiveErrorKind::TooLarge { limit, what });
+            }
+        }
+        Ok(())
     }
 
     fn entry(
@@ -223,7 +317,6 @@ impl Reading {
             return Err(ArchiveErrorKind::Absolute);
         }
         let path = TreePath::parse(&self.path)?;
-        self.check_parents(&path)?;
         extensions.check_size(entry.size())?;
 
         let link = extensions
@@ -231,6 +324,9 @@ impl Reading {
             .map(<[u8]>::to_vec)
             .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned))
             .unwrap_or_default();
+        self.check_names(&path, &link, &options.limits)?;
+        self.check_parents(&path)?;
+        check_kind(&header, &self.path, &path, entry.size())?;
         let metadata = Metadata {
             mode: header.mode()? & 0o7777,
             uid: extensions.id("uid")?.map_or_else(|| narrow(header.uid()?, "owner"), Ok)?,
@@ -247,11 +343,11 @@ impl Reading {
                 self.bytes = self.bytes.saturating_add(size);
                 if self.bytes > options.limits.bytes {
                     let limit = options.limits.bytes;
-                    return Err(ArchiveErrorKind::TooLarge { limit, what: "bytes" });
+                    return Err(ArchiveErrorKind::TooLarge { limit, what: TarLimit::Bytes });
                 }
                 let range;
                 (range, sha1) = spool_content(&mut entry, size, keep.then_some(&mut *spool), options.sha1)?;
-                (TarEntryKind::File(size), range.map_or(Pending::Skipped, Pending::File))
+                (TarEntryKind::File(size), range.map_or(Pending::Skipped(Skipped::File), Pending::File))
             }
             tar::EntryType::Symlink => {
                 if link.is_empty() || link.contains(&0) || link.len() > 4095 {
@@ -291,12 +387,21 @@ impl Reading {
             group_name: header.groupname_bytes().unwrap_or_default(),
         })
         .map_err(ArchiveErrorKind::Refused)?;
-        let pending = if keep { pending } else { Pending::Skipped };
         let is_directory = header.entry_type() == tar::EntryType::Directory;
+        let pending = match pending {
+            pending if keep => pending,
+            Pending::File(_) => Pending::Skipped(Skipped::File),
+            Pending::Other(NodeKind::Directory) => Pending::Skipped(Skipped::Directory),
+            Pending::Other(_) => Pending::Skipped(Skipped::Other),
+            skipped @ Pending::Skipped(_) => skipped,
+        };
+        if !is_directory && let Some(below) = self.first_below(&path) {
+            return Err(ArchiveErrorKind::AboveEntry { below: below.clone() });
+        }
         match self.nodes.get(&path) {
             // The root stands in many archives; a directory may be named again.
             Some((_, Pending::Other(NodeKind::Directory))) if is_directory => {}
-            Some((_, Pending::Skipped)) if is_directory => {}
+            Some((_, Pending::Skipped(Skipped::Directory))) if is_directory => {}
             Some(_) => return Err(ArchiveErrorKind::Duplicate),
             None => {}
         }
@@ -307,13 +412,24 @@ impl Reading {
     fn check_parents(&self, path: &TreePath) -> Result<(), ArchiveErrorKind> {
         for parent in path.ancestors() {
             let parent_is = match self.nodes.get(&parent) {
-                None | Some((_, Pending::Other(NodeKind::Directory) | Pending::Skipped)) => continue,
-                Some((_, Pending::File(_))) => "a regular file",
+                None
+                | Some((_, Pending::Other(NodeKind::Directory) | Pending::Skipped(Skipped::Directory))) => {
+                    continue;
+                }
+                Some((_, Pending::File(_) | Pending::Skipped(Skipped::File))) => "a regular file",
+                Some((_, Pending::Skipped(Skipped::Other))) => "no directory",
                 Some((_, Pending::Other(kind))) => kind.name(),
             };
             return Err(ArchiveErrorKind::BelowNoDirectory { parent, parent_is });
         }
         Ok(())
+    }
+
+    /// An entry that stands below `path`.
+    fn first_below(&self, path: &TreePath) -> Option<&TreePath> {
+        // No name is less than this one: NUL is in none. What has no room below it has nothing there.
+        let first = path.join([1]).ok()?;
+        self.nodes.range(first..).next().map(|(next, _)| next).filter(|next| next.is_below(path))
     }
 
     /// Where a hardlink really leads: a link to a link leads where that does.
@@ -323,9 +439,46 @@ impl Reading {
         }
         let target = TreePath::parse(link)?;
         match self.nodes.get(&target) {
-            Some((_, Pending::File(_) | Pending::Skipped)) => Ok(target),
+            Some((_, Pending::File(_) | Pending::Skipped(Skipped::File))) => Ok(target),
+            // Of a link that was not kept it isn't known to what; it goes with it.
+            Some((_, Pending::Skipped(Skipped::Other))) => Ok(target),
             Some((_, Pending::Other(NodeKind::Hardlink(first)))) => Ok(first.clone()),
             _ => Err(ArchiveErrorKind::DanglingHardlink(target)),
+        }
+    }
+}
+
+/// What readers disagree about: some take the contents of what has none for the next entry, and a file whose name ends in
+/// a slash for a directory.
+fn check_kind(header: &tar::Header, name: &[u8], path: &TreePath, size: u64) -> Result<(), ArchiveErrorKind> {
+    let kind = header.entry_type();
+    let is_file = matches!(kind, tar::EntryType::Regular | tar::EntryType::Continuous);
+    if size != 0 && !is_file && kind != tar::EntryType::GNUSparse {
+        return Err(ArchiveErrorKind::Malformed(format!(
+            "it is no regular file and has {size} bytes of contents"
+        )));
+    }
+    if is_file && name.last() == Some(&b'/') {
+        return Err(ArchiveErrorKind::Malformed("it is a regular file with the name of a directory".into()));
+    }
+    if path.is_root() && kind != tar::EntryType::Directory {
+        return Err(ArchiveErrorKind::Malformed("the root can only be a directory".into()));
+    }
+    Ok(())
+}
+
+/// Some readers stop at the blocks that end an archive, others pass over them.
+fn nothing_follows(mut reader: impl Read) -> Result<(), ArchiveErrorKind> {
+    let mut buffer = [0; 8192];
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if buffer[..count].iter().any(|&byte| byte != 0) {
+            return Err(ArchiveErrorKind::Malformed("something follows the end of the archive".into()));
         }
     }
 }
@@ -393,7 +546,7 @@ impl TarEntries {
             let kind = match pending {
                 Pending::File(range) => NodeKind::File(spool.content(range)),
                 Pending::Other(kind) => kind,
-                Pending::Skipped => continue,
+                Pending::Skipped(_) => continue,
             };
             tree.insert(path, Node::new(kind, metadata, origin.clone()));
         }

@@ -131,6 +131,8 @@ impl<'a> Assembly<'a> {
         settings.jobs = recipe.jobs;
         settings.keys = load_keys(&recipe.keys)?;
         settings.repository_keys = load_repository_keys(&recipe.repositories, &settings.keys)?;
+        settings.limits = recipe.input_limits;
+        settings.not_before = recipe.not_before;
         settings.allow_untrusted = recipe.allow_untrusted;
         settings.ca_file = recipe.ca_file.clone();
         settings.proxy = recipe.proxy.clone();

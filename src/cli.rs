@@ -30,7 +30,7 @@ mod verify;
 mod why;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::panic;
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::environment::Environment;
 use self::failure::{Exit, Failure};
-use self::terminal::{ColorWhen, OutputMode, Terminal, escaped};
+use self::terminal::{ColorWhen, OutputMode, Terminal, escaped, escaped_but_styles};
 
 /// Turns a BEAM release into a bootable image of a few megabytes: no Docker, no root, no shell
 #[derive(Debug, Parser)]
@@ -143,11 +143,12 @@ fn run() -> ExitCode {
     let environment = Environment::of_process();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let no_color = environment.as_ref().is_ok_and(|environment| environment.no_color);
-    let cli = match parse(&arguments, no_color) {
+    let color = color_choice(&arguments, no_color);
+    let cli = match parse(&arguments, color) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and the version go to stdout with exit code 0, the rest to stderr with 2.
-            let _ = error.print();
+            tell_usage(&error, color);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
     };
@@ -165,18 +166,37 @@ fn run() -> ExitCode {
     }
 }
 
+/// As clap would print it, but for arguments that steer a terminal: they may be a script's, and so anyone's.
+fn tell_usage(error: &clap::Error, color: clap::ColorChoice) {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return;
+    }
+    let styled = match color {
+        clap::ColorChoice::Always => true,
+        clap::ColorChoice::Never => false,
+        clap::ColorChoice::Auto => std::io::stderr().is_terminal(),
+    };
+    let text = error.render();
+    let text = if styled { text.ansi().to_string() } else { text.to_string() };
+    let _ = std::io::stderr().lock().write_all(escaped_but_styles(&text).as_bytes());
+}
+
 /// clap would print its own errors with colours before it knows `--color`.
-fn parse(arguments: &[OsString], no_color: bool) -> Result<Cli, clap::Error> {
+fn color_choice(arguments: &[OsString], no_color: bool) -> clap::ColorChoice {
     let asked = arguments.windows(2).find_map(|pair| {
         let second = (pair[0] == "--color").then(|| pair[1].to_str()).flatten();
         second.or_else(|| pair[1].to_str()?.strip_prefix("--color="))
     });
-    let color = match asked {
+    match asked {
         Some("always") => clap::ColorChoice::Always,
         Some("never") => clap::ColorChoice::Never,
         _ if no_color => clap::ColorChoice::Never,
         _ => clap::ColorChoice::Auto,
-    };
+    }
+}
+
+fn parse(arguments: &[OsString], color: clap::ColorChoice) -> Result<Cli, clap::Error> {
     let matches = Cli::command().color(color).try_get_matches_from(arguments)?;
     Cli::from_arg_matches(&matches)
 }

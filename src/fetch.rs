@@ -33,6 +33,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+pub use cache::hash_rest as sha256_of_rest;
 pub use error::{FetchError, FetchErrorKind, Member};
 pub use index::VerifiedIndex;
 pub use keys::{load_keys, load_repository_keys};
@@ -40,24 +41,18 @@ pub use package::VerifiedApk;
 
 use address::Address;
 use cache::{Cache, Part, PartState, Sha256, Validators};
-use index::IndexSource;
+use index::{IndexSource, IndexTrust};
 use package::Verification;
 use transport::{Download, Outcome, Transport, TransportSettings};
 
 use crate::apk::{IndexEntry, PublicKey};
 use crate::arch::Arch;
-use crate::recipe::{ProxySettings, Repository};
+use crate::recipe::{InputLimit, InputLimits, ProxySettings, Repository, date};
 use crate::report::{Event, Reporter};
 use crate::tree::TreePath;
 
 /// The name of every repository's index.
 const INDEX_FILE: &str = "APKINDEX.tar.gz";
-/// The most bytes of an index file; Alpine's largest has 2 MB.
-const MOST_INDEX_BYTES: u64 = 64 << 20;
-/// The most bytes of a package file, where the index doesn't say.
-const MOST_PACKAGE_BYTES: u64 = 4 << 30;
-/// The most bytes of a tarball.
-const MOST_TARBALL_BYTES: u64 = 4 << 30;
 
 /// Which paths of a package to keep: `true` for those. What is left out is verified all the same.
 pub type PackageFilter<'a> = &'a (dyn Fn(&IndexEntry, &TreePath) -> bool + Sync);
@@ -76,16 +71,17 @@ pub struct FetchSettings {
     /// The repositories that have keys of their own: only those may sign there, and they sign nothing else. See
     /// [`load_repository_keys`].
     pub repository_keys: Vec<(Repository, Vec<PublicKey>)>,
-    /// Take indexes that are not signed, or by unknown keys only. Hashes are still checked.
+    /// Take indexes that are not signed, or by unknown keys only, unless the repository has keys of its own. Hashes
+    /// are still checked.
     pub allow_untrusted: bool,
     /// A file of PEM certificates to trust for `https://` instead of the built-in ones.
     pub ca_file: Option<PathBuf>,
     /// The proxies.
     pub proxy: ProxySettings,
-    /// How long making a connection may take, TLS included.
-    pub connect_timeout: Duration,
-    /// How long a server may be silent.
-    pub read_timeout: Duration,
+    /// How much is taken from outside, and how long it may take.
+    pub limits: InputLimits,
+    /// Take no index whose newest package was built before this time, in seconds since 1970.
+    pub not_before: Option<i64>,
     /// How often a download that fails in a way that may pass is tried again.
     pub retries: u32,
     /// The wait before the second try; it doubles with each further one.
@@ -93,7 +89,7 @@ pub struct FetchSettings {
 }
 
 impl FetchSettings {
-    /// The usual settings: on-line, four at a time, no key trusted, no proxy; 20 s to connect, 30 s of silence,
+    /// The usual settings: on-line, four at a time, no key trusted, no proxy; the usual limits,
     /// four more tries after half a second, one, two and four seconds.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         Self {
@@ -105,8 +101,8 @@ impl FetchSettings {
             allow_untrusted: false,
             ca_file: None,
             proxy: ProxySettings::default(),
-            connect_timeout: Duration::from_secs(20),
-            read_timeout: Duration::from_secs(30),
+            limits: InputLimits::default(),
+            not_before: None,
             retries: 4,
             retry_wait: Duration::from_millis(500),
         }
@@ -122,6 +118,8 @@ pub struct Fetcher<'a> {
     keys: Vec<PublicKey>,
     repository_keys: Vec<(Repository, Vec<PublicKey>)>,
     allow_untrusted: bool,
+    limits: InputLimits,
+    not_before: Option<i64>,
     reporter: &'a dyn Reporter,
 }
 
@@ -137,8 +135,7 @@ impl<'a> Fetcher<'a> {
             Some(Transport::new(&TransportSettings {
                 proxy: settings.proxy,
                 ca_file: settings.ca_file,
-                connect_timeout: settings.connect_timeout,
-                read_timeout: settings.read_timeout,
+                limits: settings.limits,
                 retries: settings.retries,
                 retry_wait: settings.retry_wait,
             })?)
@@ -150,6 +147,8 @@ impl<'a> Fetcher<'a> {
             keys: settings.keys,
             repository_keys: settings.repository_keys,
             allow_untrusted: settings.allow_untrusted,
+            limits: settings.limits,
+            not_before: settings.not_before,
             reporter,
         })
     }
@@ -169,7 +168,7 @@ impl<'a> Fetcher<'a> {
             Repository::Directory(directory) => {
                 let path = directory.join(arch.alpine()).join(INDEX_FILE);
                 let (mut file, location) = open_local(&path)?;
-                let bytes = read_bounded(&mut file, &path, MOST_INDEX_BYTES)?;
+                let bytes = self.read_index(&mut file, &path)?;
                 self.verify_index(&bytes, &IndexSource { repository, arch, location: &location })?
             }
             Repository::Url(url) => {
@@ -250,7 +249,7 @@ impl<'a> Fetcher<'a> {
                     address,
                     name: &name,
                     size: None,
-                    limit: MOST_TARBALL_BYTES,
+                    limit: InputLimit::TarballSize,
                     validators: None,
                 };
                 self.verified_download(transport, &download, &mut part, |part| {
@@ -285,15 +284,17 @@ impl<'a> Fetcher<'a> {
         }
         let cached = self.cached_index(&key)?;
         let validators = cached.as_ref().map(|(_, validators)| validators);
-        let download = Download { address, name: &name, size: None, limit: MOST_INDEX_BYTES, validators };
+        let download =
+            Download { address, name: &name, size: None, limit: InputLimit::IndexSize, validators };
         let mut verified = None;
         let outcome = self.verified_download(transport, &download, &mut part, |part| {
-            let bytes = read_bounded(&mut part.reader()?, part.path(), MOST_INDEX_BYTES)?;
+            let bytes = self.read_index(&mut part.reader()?, part.path())?;
             verified = Some(self.verify_index(&bytes, &source)?);
             Ok(())
         })?;
         match (outcome, verified, cached) {
             (Outcome::Complete(validators), Some(index), _) => {
+                self.warn_of_rollback(&index, &key);
                 let sha256 = self.keep(&mut part, &name)?;
                 self.cache.refer(&key, &sha256, &validators)?;
                 Ok(index)
@@ -310,14 +311,54 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Who may sign in a repository.
-    fn keys_of(&self, repository: &Repository) -> &[PublicKey] {
-        let own = self.repository_keys.iter().find(|(of, _)| of == repository);
-        own.map_or(&self.keys, |(_, keys)| keys)
+    /// Who may sign in a repository, and whether those keys are its own.
+    fn keys_of(&self, repository: &Repository) -> (&[PublicKey], bool) {
+        match self.repository_keys.iter().find(|(of, _)| of == repository) {
+            Some((_, own)) => (own, true),
+            None => (&self.keys, false),
+        }
     }
 
     fn verify_index(&self, bytes: &[u8], source: &IndexSource<'_>) -> Result<VerifiedIndex, FetchError> {
-        index::verify(bytes, source, self.keys_of(source.repository), self.allow_untrusted)
+        let (keys, are_its_own) = self.keys_of(source.repository);
+        // Whoever names the keys of a repository does not mean that it may do without.
+        let trust = IndexTrust {
+            keys,
+            allow_untrusted: self.allow_untrusted && !are_its_own,
+            limits: &self.limits,
+            not_before: self.not_before,
+        };
+        index::verify(bytes, source, &trust)
+    }
+
+    fn read_index(&self, file: &mut File, path: &Path) -> Result<Vec<u8>, FetchError> {
+        read_bounded(file, path, self.limits.index_size, Some(InputLimit::IndexSize))
+    }
+
+    /// Warns of an index that is older than one that came from the same address before, or that is another
+    /// release's: whoever owns a mirror can serve what was signed long ago, with the holes that have been mended since.
+    fn warn_of_rollback(&self, index: &VerifiedIndex, key: &str) {
+        let location = index.location();
+        if let Some((asked, found)) = index.other_release() {
+            self.warn(format!("{location} is asked for {asked}, and is an index of {found}"));
+        }
+        let Some(newest) = index.index().newest_build() else { return };
+        let seen = self.cache.newest(key);
+        if let Some(seen) = seen.filter(|&seen| newest < seen) {
+            self.warn(format!(
+                "{location} is older than an index that came from there before: its newest package was built on {}, and \
+                 then there was one of {}; a mirror that lags behind, or an attack",
+                date(newest),
+                date(seen)
+            ));
+        } else if seen != Some(newest) {
+            // What can't be written down is only not warned of.
+            let _ = self.cache.set_newest(key, newest);
+        }
+    }
+
+    fn warn(&self, text: String) {
+        self.reporter.report(Event::Warning { text });
     }
 
     fn cached_index(&self, key: &str) -> Result<Option<(Vec<u8>, Validators)>, FetchError> {
@@ -326,7 +367,7 @@ impl<'a> Fetcher<'a> {
         let Some(mut file) = self.cache.open_object(&sha256, |path| self.warn_damaged(path))? else {
             return Ok(None);
         };
-        let bytes = read_bounded(&mut file, &self.cache.object_path(&sha256), MOST_INDEX_BYTES)?;
+        let bytes = self.read_index(&mut file, &self.cache.object_path(&sha256))?;
         Ok(Some((bytes, reference.validators)))
     }
 
@@ -354,8 +395,8 @@ impl<'a> Fetcher<'a> {
                 problem: format!("{:?} can't be the name of a package's file", entry.file_name()),
             });
         }
-        let keys = self.keys_of(index.repository());
-        let verification = Verification { keys, temporary: &self.cache.temporary() };
+        let keys = self.keys_of(index.repository()).0;
+        let verification = Verification { keys, limits: &self.limits, temporary: &self.cache.temporary() };
         let unpack = |file: File, path: &Path, location: &str| {
             package::unpack(file, path, location, index, entry, filter, verification)
         };
@@ -417,7 +458,8 @@ impl<'a> Fetcher<'a> {
             return Ok(apk);
         }
         let size = (entry.size != 0).then_some(entry.size);
-        let download = Download { address, name: &name, size, limit: MOST_PACKAGE_BYTES, validators: None };
+        let download =
+            Download { address, name: &name, size, limit: InputLimit::PackageSize, validators: None };
         let mut verified = None;
         self.verified_download(transport, &download, &mut part, |part| {
             verified = Some(unpack(part.reader()?, part.path(), &location)?);
@@ -565,11 +607,20 @@ fn open_local(path: &Path) -> Result<(File, String), FetchError> {
     }
 }
 
-fn read_bounded(file: &mut File, path: &Path, limit: u64) -> Result<Vec<u8>, FetchError> {
+/// Reads a whole file. Of which setting the limit is, if it is of one.
+fn read_bounded(
+    file: &mut File,
+    path: &Path,
+    limit: u64,
+    setting: Option<InputLimit>,
+) -> Result<Vec<u8>, FetchError> {
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| FetchError::io(path, "read", error))?;
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| FetchError::io(path, "read", error))?;
     if bytes.len() as u64 > limit {
-        return Err(FetchError::TooLarge { url: error::shown(&path.display().to_string()), limit });
+        let url = error::shown(&path.display().to_string());
+        return Err(FetchError::TooLarge { url, limit, setting });
     }
     Ok(bytes)
 }

@@ -19,6 +19,7 @@ pub mod prune;
 pub mod recipe;
 pub mod report;
 pub mod resolve;
+pub mod text;
 pub mod tree;
 pub mod vm;
 

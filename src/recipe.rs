@@ -1,7 +1,9 @@
 //! What to assemble: [`Recipe`], made by hand, or from `leanfs.toml` and flags.
 
+mod date;
 pub mod file;
 mod image;
+mod input_limits;
 mod prune;
 mod repository;
 mod scripts;
@@ -11,12 +13,14 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use date::{date, parse_date};
 pub use image::{DataSettings, ImageFormat, ImageSpec, Port, Uuid};
+pub use input_limits::{InputLimit, InputLimits, LimitSetting, LimitUnit};
 pub use prune::{Pattern, PruneLevel, PruneSettings};
 pub(crate) use repository::FINGERPRINT;
 pub use repository::{Repository, RepositorySource, TrustedKey, parse_tag};
 pub use scripts::{ScriptPattern, ScriptSettings};
-pub use settings::{AllImages, Settings, SettingsError};
+pub use settings::{AllImages, Settings, SettingsError, limits_of};
 pub use words::{UnknownChoice, parse_sha256, parse_size};
 
 use crate::arch::Arch;
@@ -36,8 +40,14 @@ pub struct Recipe {
     /// Key files, or directories of key files, that may sign indexes and packages of repositories that name none.
     /// Alpine's own keys are built in; they are trusted when this is empty.
     pub keys: Vec<PathBuf>,
-    /// Take unsigned and unknown-signed indexes and packages. Hashes are still checked.
+    /// Take unsigned and unknown-signed indexes and packages, but not from repositories that have keys of their own.
+    /// Hashes are still checked.
     pub allow_untrusted: bool,
+    /// Take no index whose newest package was built before this time, in seconds since 1970: against mirrors that serve
+    /// what was signed long ago.
+    pub not_before: Option<i64>,
+    /// How much is taken of indexes, packages and downloads.
+    pub input_limits: InputLimits,
     /// Packages beside what the release needs, as in apk's world file (`ca-certificates-bundle`, `busybox>1.36`).
     pub packages: Vec<String>,
     /// Paths (`/usr/bin/sudo`) of what packages may bring although it gives powers: programs with a set-ID bit or
@@ -98,6 +108,8 @@ impl Recipe {
             repositories: RepositorySource::defaults(),
             keys: Vec::new(),
             allow_untrusted: false,
+            not_before: None,
+            input_limits: InputLimits::default(),
             packages: Vec::new(),
             allow_special: Vec::new(),
             otp: OtpSource::Automatic,

@@ -74,7 +74,14 @@ pub fn apk_key(bytes: &[u8]) {
 
 /// A tar stream, compressed or not: a tree comes of it that contradicts nothing, within the limits.
 pub fn tar(bytes: &[u8]) {
-    const LIMITS: TarLimits = TarLimits { entries: 1_000, bytes: 1 << 20, extension_bytes: 1 << 16 };
+    const LIMITS: TarLimits = TarLimits {
+        entries: 1_000,
+        bytes: 1 << 20,
+        extension_bytes: 1 << 16,
+        path_bytes: 4095,
+        path_depth: 64,
+        name_bytes: 1 << 20,
+    };
     let Ok(reader) = archive::decompress(bytes) else { return };
     let Ok(mut spool) = SpoolWriter::new_in(&std::env::temp_dir()) else { return };
     let (mut count, mut size) = (0, 0);

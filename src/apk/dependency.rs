@@ -208,6 +208,9 @@ fn read(text: &str, is_version: fn(&str) -> bool) -> Result<Dependency, ApkError
     if text.contains(|character: char| character.is_whitespace() || character.is_control()) {
         return Err(refused(text, "it holds white space or a control character"));
     }
+    if !text.is_ascii() {
+        return Err(refused(text, "it is not ASCII: other letters can look the same, or not be seen"));
+    }
     let (conflict, rest) = match text.strip_prefix('!') {
         Some(rest) => (true, rest),
         None => (false, text),

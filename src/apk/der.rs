@@ -65,6 +65,16 @@ pub(super) fn rsa_public_numbers(pkcs1: &[u8]) -> Option<(&[u8], &[u8])> {
         .then_some((without_zeros(modulus), without_zeros(exponent)))
 }
 
+/// An `RSAPublicKey` of these numbers, big-endian and without leading zeros.
+pub(super) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    let integer = |number: &[u8]| {
+        // A set first bit would make it negative; nothing at all is no number.
+        let zero: &[u8] = if number.first().is_none_or(|first| first & 0x80 != 0) { &[0] } else { &[] };
+        element(INTEGER, &[zero, number].concat())
+    };
+    element(SEQUENCE, &[integer(modulus), integer(exponent)].concat())
+}
+
 /// `SubjectPublicKeyInfo` around an `RSAPublicKey`.
 pub(super) fn spki_of_rsa_public_key(pkcs1: &[u8]) -> Vec<u8> {
     let algorithm =

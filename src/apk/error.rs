@@ -66,6 +66,26 @@ pub enum ApkError {
         /// The limit that it broke, in bytes.
         limit: u64,
     },
+    /// A member of which far more comes than any content gives.
+    #[error(
+        "of the {member} member, which begins at byte {offset}, come more than {limit} bytes for each of its bytes"
+    )]
+    ExpandsTooMuch {
+        /// Signature, control, data or index.
+        member: &'static str,
+        /// Where it begins in the file.
+        offset: u64,
+        /// How many bytes for each may come.
+        limit: u64,
+    },
+    /// More of something than an index may have.
+    #[error("the index has more than {limit} {what}")]
+    TooMany {
+        /// Of what: `packages` or `relations`.
+        what: &'static str,
+        /// The limit that it broke.
+        limit: u64,
+    },
     /// An archive is not made of the members that it should be made of.
     #[error("at byte {offset}: {expected} expected, {found} found")]
     Structure {

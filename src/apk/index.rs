@@ -10,8 +10,29 @@ use super::member;
 use super::package_info::{package_name, package_version};
 use super::{ApkError, Dependency, Quoted, Signature, segment};
 
-/// The most bytes that an index may have, compressed or not; Alpine's largest has about 12 MB.
-const MOST_INDEX_BYTES: u64 = 256 << 20;
+/// The most bytes of all signatures of an index together, unpacked: one has less than 2 kB.
+const MOST_SIGNATURE_BYTES: u64 = 1 << 20;
+/// What a repository says about itself is a line.
+const LONGEST_DESCRIPTION: usize = 64 * 1024;
+
+/// How much an index may hold. [`IndexLimits::default`] is far more than any has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexLimits {
+    /// Bytes, unpacked.
+    pub unpacked: u64,
+    /// Bytes for each compressed one, where more than [`member::FREE_EXPANSION`] come.
+    pub expansion: u64,
+    /// Packages.
+    pub entries: u64,
+    /// What all packages want and provide together.
+    pub relations: u64,
+}
+
+impl Default for IndexLimits {
+    fn default() -> Self {
+        Self { unpacked: 256 << 20, expansion: 250, entries: 500_000, relations: 5_000_000 }
+    }
+}
 
 /// What a repository holds for one architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,12 +136,31 @@ impl Index {
     /// # Errors
     /// [`ApkError::Line`] or [`ApkError::Missing`] when a line can't be understood at all.
     pub fn parse(text: &str) -> Result<Self, ApkError> {
+        Self::parse_within(text, &IndexLimits::default())
+    }
+
+    /// As [`Index::parse`], of an index that holds no more than `limits` say.
+    ///
+    /// # Errors
+    /// As [`Index::parse`], and [`ApkError::TooMany`].
+    pub fn parse_within(text: &str, limits: &IndexLimits) -> Result<Self, ApkError> {
+        let mut relations = 0_u64;
         let mut entries = Vec::new();
         let mut draft: Option<Draft> = None;
         for (number, line) in text.split('\n').enumerate() {
             if line.is_empty() {
                 entries.extend(draft.take().map(Draft::finish).transpose()?);
+                if entries.len() as u64 > limits.entries {
+                    return Err(ApkError::TooMany { what: "packages", limit: limits.entries });
+                }
                 continue;
+            }
+            if let [b'D' | b'p' | b'r' | b'i', b':', list @ ..] = line.as_bytes() {
+                // Before they are held: a word of one byte takes a hundred.
+                relations += 1 + list.iter().filter(|byte| byte.is_ascii_whitespace()).count() as u64;
+                if relations > limits.relations {
+                    return Err(ApkError::TooMany { what: "relations", limit: limits.relations });
+                }
             }
             let refuse = |reason: String| ApkError::Line {
                 file: FILE,
@@ -135,7 +175,15 @@ impl Index {
             }
         }
         entries.extend(draft.map(Draft::finish).transpose()?);
+        if entries.len() as u64 > limits.entries {
+            return Err(ApkError::TooMany { what: "packages", limit: limits.entries });
+        }
         Ok(Self { description: String::new(), entries })
+    }
+
+    /// When the newest of its packages was built, in seconds since 1970. An index has no time of its own.
+    pub fn newest_build(&self) -> Option<i64> {
+        self.entries.iter().filter_map(|entry| entry.build_time).max()
     }
 }
 
@@ -300,21 +348,39 @@ impl<'a> IndexArchive<'a> {
     /// # Errors
     /// When members are missing, damaged or too large, or the text is not UTF-8.
     pub fn open(file: &'a [u8]) -> Result<Self, ApkError> {
+        Self::open_within(file, &IndexLimits::default())
+    }
+
+    /// As [`IndexArchive::open`], of an index that holds no more than `limits` say.
+    ///
+    /// # Errors
+    /// As [`IndexArchive::open`].
+    pub fn open_within(file: &'a [u8], limits: &IndexLimits) -> Result<Self, ApkError> {
         let mut rest = file;
+        // Of all members together: any number of them may follow each other.
+        let mut room = limits.unpacked;
+        let mut signature_room = MOST_SIGNATURE_BYTES;
         let mut signatures = Vec::new();
         let mut signed = file;
         let mut offset = 0;
         let mut description = None;
         let mut text = None;
         // An index is one member as a rule; `cat` could have made it from several.
-        while let Some(mut part) = member::split_member(&mut rest, "index", offset, MOST_INDEX_BYTES)? {
+        while let Some(part) = member::split_member(&mut rest, "index", offset, room)? {
+            let mut part = part.expanding_at_most(limits.expansion);
             let content = part.read_all()?;
             let hashes = part.finish()?;
+            room = room.saturating_sub(hashes.length);
             let files = segment::files(&content, "index", offset)?;
             offset += hashes.compressed_length;
             let is_signature =
                 !files.is_empty() && files.iter().all(|(name, _)| name.starts_with(Signature::PREFIX));
             if is_signature && text.is_none() && description.is_none() {
+                signature_room = signature_room.checked_sub(hashes.length).ok_or(ApkError::TooLarge {
+                    member: "signature",
+                    offset,
+                    limit: MOST_SIGNATURE_BYTES,
+                })?;
                 signatures.extend(Signature::among(&files));
                 signed = rest;
                 continue;
@@ -330,6 +396,13 @@ impl<'a> IndexArchive<'a> {
                     expected: "text in UTF-8",
                     found: format!("something else in {name}, at byte {}", error.valid_up_to()),
                 })?;
+                if name == "DESCRIPTION" && content.len() > LONGEST_DESCRIPTION {
+                    return Err(ApkError::Structure {
+                        offset,
+                        expected: "a description of a line",
+                        found: format!("{} bytes", content.len()),
+                    });
+                }
                 if place.replace(content.to_owned()).is_some() {
                     return Err(ApkError::Structure {
                         offset,

@@ -31,7 +31,12 @@ pub struct Member<'a, R: BufRead> {
     offset: u64,
     limit: u64,
     length: u64,
+    /// The most bytes for each compressed one.
+    expansion: u64,
 }
+
+/// So much may come of any member, whatever its expansion is.
+pub const FREE_EXPANSION: u64 = 64 << 20;
 
 /// Opens the member that begins where `reader` stands; `None` at the end of the file. `name` (signature,
 /// control, data, index) and `offset` are for messages; at most `limit` bytes may come out of it.
@@ -69,10 +74,24 @@ fn open<'a, R: BufRead>(
             found: format!("the bytes {:02x?}", &head[..head.len().min(4)]),
         });
     }
-    Ok(Some(Member { decoder: GzDecoder::new(Tap::new(reader, keep)), name, offset, limit, length: 0 }))
+    Ok(Some(Member {
+        decoder: GzDecoder::new(Tap::new(reader, keep)),
+        name,
+        offset,
+        limit,
+        length: 0,
+        expansion: u64::MAX,
+    }))
 }
 
 impl<R: BufRead> Member<'_, R> {
+    /// At most `expansion` bytes may come out for each compressed one, once there are more than [`FREE_EXPANSION`].
+    #[must_use]
+    pub fn expanding_at_most(mut self, expansion: u64) -> Self {
+        self.expansion = expansion;
+        self
+    }
+
     /// Reads all that is left in memory.
     ///
     /// # Errors
@@ -113,6 +132,9 @@ impl<R: BufRead> Member<'_, R> {
         if source.get_ref().is_some_and(|inner| inner.is::<BeyondLimit>()) {
             return ApkError::TooLarge { member, offset, limit: self.limit };
         }
+        if source.get_ref().is_some_and(|inner| inner.is::<BeyondExpansion>()) {
+            return ApkError::ExpandsTooMuch { member, offset, limit: self.expansion };
+        }
         ApkError::Damaged { member, offset, source }
     }
 }
@@ -125,6 +147,10 @@ impl<R: BufRead> Read for Member<'_, R> {
         if self.length > self.limit {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, BeyondLimit));
         }
+        let taken = self.decoder.get_ref().taken;
+        if self.length > FREE_EXPANSION && self.length / self.expansion.max(1) > taken {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, BeyondExpansion));
+        }
         Ok(count)
     }
 }
@@ -132,6 +158,10 @@ impl<R: BufRead> Read for Member<'_, R> {
 #[derive(Debug, thiserror::Error)]
 #[error("larger than its limit")]
 struct BeyondLimit;
+
+#[derive(Debug, thiserror::Error)]
+#[error("far more came out than went in")]
+struct BeyondExpansion;
 
 /// A small member in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]

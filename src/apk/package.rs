@@ -52,11 +52,19 @@ impl PackageHead {
     /// # Errors
     /// When members are missing, damaged or too large, or `.PKGINFO` is missing or wrong.
     pub fn read(reader: &mut impl BufRead) -> Result<Self, ApkError> {
+        Self::read_within(reader, MOST_CONTROL_BYTES)
+    }
+
+    /// As [`PackageHead::read`], of a control member of at most so many bytes, compressed or not.
+    ///
+    /// # Errors
+    /// As [`PackageHead::read`].
+    pub fn read_within(reader: &mut impl BufRead, control_bytes: u64) -> Result<Self, ApkError> {
         let mut signatures = Vec::new();
         let mut offset = 0;
         for _ in 0..=MOST_SIGNATURE_MEMBERS {
             let SmallMember { content, compressed, hashes } =
-                member::read_small(reader, "control", offset, MOST_CONTROL_BYTES)?.ok_or_else(|| {
+                member::read_small(reader, "control", offset, control_bytes)?.ok_or_else(|| {
                     ApkError::Structure {
                         offset,
                         expected: "a control member with .PKGINFO",

@@ -98,12 +98,20 @@ impl PublicKey {
     /// without directories, with `.rsa.pub`.
     ///
     /// # Errors
-    /// [`ApkError::Key`] when it is not such a key, or has less than 2,048 or more than 8,192 bits.
+    /// [`ApkError::Key`] when it is not such a key in DER, has less than 2,048 or more than 8,192 bits, or an exponent
+    /// that is even, less than 65,537 or longer than 33 bits.
     pub fn from_pem(name: &str, pem: &[u8]) -> Result<Self, ApkError> {
         let refuse = |reason| ApkError::Key { name: Quoted::new(name), reason };
         let (label, der) = der::pem(pem).map_err(refuse)?;
         let pkcs1 = match label {
-            "PUBLIC KEY" => der::rsa_public_key_of_spki(&der).map_err(refuse)?.to_vec(),
+            "PUBLIC KEY" => {
+                let pkcs1 = der::rsa_public_key_of_spki(&der).map_err(refuse)?.to_vec();
+                // So that the file has the key's fingerprint for everyone's tools.
+                if der::spki_of_rsa_public_key(&pkcs1) != der {
+                    return Err(refuse("it is not encoded as DER has it"));
+                }
+                pkcs1
+            }
             "RSA PUBLIC KEY" => der,
             "PRIVATE KEY" | "RSA PRIVATE KEY" => return Err(refuse("it is a private key")),
             _ => return Err(refuse("it is neither a PUBLIC KEY nor an RSA PUBLIC KEY")),
@@ -114,12 +122,21 @@ impl PublicKey {
     /// A key from the DER of an `RSAPublicKey`.
     pub(super) fn from_pkcs1(name: &str, pkcs1: Vec<u8>) -> Result<Self, ApkError> {
         let refuse = |reason| ApkError::Key { name: Quoted::new(name), reason };
-        let (modulus, _) = der::rsa_public_numbers(&pkcs1).ok_or_else(|| refuse("it is damaged"))?;
-        match bits(modulus) {
-            ..2048 => Err(refuse("it has less than 2,048 bits")),
-            2048..=8192 => Ok(Self { name: name.to_owned(), pkcs1 }),
-            _ => Err(refuse("it has more than 8,192 bits")),
+        let (modulus, exponent) = der::rsa_public_numbers(&pkcs1).ok_or_else(|| refuse("it is damaged"))?;
+        // One key, one encoding, one fingerprint.
+        if der::rsa_public_key(modulus, exponent) != pkcs1 {
+            return Err(refuse("its numbers are not encoded as DER has them"));
         }
+        match bits(modulus) {
+            ..2048 => return Err(refuse("it has less than 2,048 bits")),
+            2048..=8192 => {}
+            _ => return Err(refuse("it has more than 8,192 bits")),
+        }
+        if modulus.last().is_none_or(|last| last & 1 == 0) {
+            return Err(refuse("its modulus is an even number, so it is no RSA key"));
+        }
+        check_exponent(exponent).map_err(refuse)?;
+        Ok(Self { name: name.to_owned(), pkcs1 })
     }
 
     /// The file name by which signatures refer to it.
@@ -163,6 +180,23 @@ impl PublicKey {
     }
 }
 
+/// 65,537 is what everyone uses, and the least that NIST allows (SP 800-56B, 6.2): with an exponent of 1 every text
+/// signs itself, with an even one nothing is signed, and with 3 a careless check of the padding is enough for
+/// forgeries. The upper bound is `ring`'s.
+fn check_exponent(exponent: &[u8]) -> Result<(), &'static str> {
+    const LEAST: u64 = 65_537;
+    const MOST_BITS: usize = 33;
+    if bits(exponent) > MOST_BITS {
+        return Err("its public exponent has more than 33 bits");
+    }
+    let value = exponent.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
+    match value {
+        _ if value & 1 == 0 => Err("its public exponent is an even number, so it is no RSA key"),
+        ..LEAST => Err("its public exponent is less than 65,537"),
+        _ => Ok(()),
+    }
+}
+
 /// The name alone.
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,6 +237,91 @@ mod tests {
             "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n",
         ] {
             assert!(matches!(PublicKey::from_pem("x", bad.as_bytes()), Err(ApkError::Key { .. })), "{bad}");
+        }
+    }
+
+    /// The PEM of a key of these numbers, big-endian and without leading zeros.
+    fn pem(modulus: &[u8], exponent: &[u8]) -> String {
+        PublicKey { name: String::new(), pkcs1: der::rsa_public_key(modulus, exponent) }.to_pem()
+    }
+
+    #[test]
+    fn weak_keys_are_refused_with_the_reason() {
+        let modulus = |bits: usize, last: u8| {
+            let mut bytes = vec![0xa5; bits / 8];
+            *bytes.last_mut().expect("bytes") = last;
+            bytes
+        };
+        let good = [1, 0, 1];
+        for (modulus, exponent, expected) in [
+            (modulus(2048, 1), &good[..], None),
+            (modulus(2048, 1), &[1, 0xff, 0xff, 0xff, 0xff], None),
+            (modulus(8192, 1), &good, None),
+            (modulus(1024, 1), &good, Some("less than 2,048 bits")),
+            (modulus(2040, 1), &good, Some("less than 2,048 bits")),
+            (modulus(8200, 1), &good, Some("more than 8,192 bits")),
+            (modulus(2048, 2), &good, Some("modulus is an even number")),
+            (modulus(2048, 1), &[1], Some("less than 65,537")),
+            (modulus(2048, 1), &[3], Some("less than 65,537")),
+            (modulus(2048, 1), &[1, 0, 0], Some("exponent is an even number")),
+            (modulus(2048, 1), &[], Some("exponent is an even number")),
+            (modulus(2048, 1), &[2, 0, 0, 0, 1], Some("more than 33 bits")),
+            (modulus(2048, 1), &[1; 300], Some("more than 33 bits")),
+        ] {
+            let result = PublicKey::from_pem("x", pem(&modulus, exponent).as_bytes());
+            match expected {
+                None => drop(result.expect("a key")),
+                Some(expected) => {
+                    let error = result.expect_err(expected).to_string();
+                    assert!(error.contains(expected), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_key_has_one_encoding_and_one_fingerprint() {
+        let (name, good) = crate::apk::keys::BUILT_IN[0];
+        let key = PublicKey::from_pem(name, good).expect("Alpine's key");
+        // openssl pkey -pubin -in alpine-devel@lists.alpinelinux.org-4a6a0840.rsa.pub -outform DER | sha256sum
+        assert_eq!(
+            hex::encode(key.fingerprint()),
+            "4e0c26751a474db486b0a8f37e37ff02e12465e8cea8ef08614ac173cb870f28"
+        );
+        assert_eq!(key.bits(), 2048);
+        let renamed = PublicKey::from_pem("other", good).expect("the same key");
+        assert_eq!(renamed.fingerprint(), key.fingerprint());
+        // A zero more before the exponent: the same numbers, other bytes.
+        let (modulus, exponent) = der::rsa_public_numbers(&key.pkcs1).expect("numbers");
+        let padded = der::rsa_public_key(modulus, &[&[0, 0], exponent].concat());
+        assert!(der::rsa_public_numbers(&padded).is_some(), "the numbers can be read");
+        let error = PublicKey::from_pkcs1("x", padded).expect_err("not DER");
+        assert!(error.to_string().contains("as DER has them"), "{error}");
+    }
+
+    #[test]
+    fn a_key_cut_or_changed_anywhere_is_another_key_or_none() {
+        use base64::Engine;
+        let (name, good) = crate::apk::keys::BUILT_IN[0];
+        let key = PublicKey::from_pem(name, good).expect("Alpine's key");
+        let armour = |der: &[u8]| {
+            let body = base64::engine::general_purpose::STANDARD.encode(der);
+            format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
+        };
+        let der = der::spki_of_rsa_public_key(&key.pkcs1);
+        assert!(PublicKey::from_pem(name, armour(&der).as_bytes()).is_ok());
+        for length in 0..der.len() {
+            assert!(PublicKey::from_pem(name, armour(&der[..length]).as_bytes()).is_err(), "cut at {length}");
+        }
+        assert!(PublicKey::from_pem(name, armour(&[&der[..], &[0]].concat()).as_bytes()).is_err());
+        for place in 0..der.len() {
+            for bit in 0..8 {
+                let mut changed = der.clone();
+                changed[place] ^= 1 << bit;
+                if let Ok(other) = PublicKey::from_pem(name, armour(&changed).as_bytes()) {
+                    assert_ne!(other.fingerprint(), key.fingerprint(), "byte {place}, bit {bit}");
+                }
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use super::ArchiveErrorKind;
+use super::{ArchiveErrorKind, TarLimit};
 
 /// What extension headers say of the entry that follows them.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Extensions {
 
 impl Extensions {
     /// Takes `entry` if it is an extension header; `false` if it is an entry of its own. Global pax headers
-    /// are read and dropped: what they can say (comments, character sets) changes no file.
+    /// are read and dropped: they may hold comments only.
     pub(super) fn take(
         &mut self,
         entry: &mut tar::Entry<'_, impl Read>,
@@ -33,7 +33,7 @@ impl Extensions {
         }
         let size = entry.size();
         if size > most {
-            return Err(ArchiveErrorKind::TooLarge { limit: most, what: "bytes in one extension header" });
+            return Err(ArchiveErrorKind::TooLarge { limit: most, what: TarLimit::ExtensionBytes });
         }
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes)?;
@@ -43,13 +43,22 @@ impl Extensions {
             );
         }
         match kind {
-            tar::EntryType::XHeader => self.records.extend(parse_records(&bytes)?),
-            tar::EntryType::GNULongName => self.gnu_path = Some(until_nul(bytes)),
-            tar::EntryType::GNULongLink => self.gnu_link = Some(until_nul(bytes)),
+            tar::EntryType::XHeader if !self.records.is_empty() => return Err(twice("pax header")),
+            tar::EntryType::GNULongName if self.gnu_path.is_some() => return Err(twice("long name")),
+            tar::EntryType::GNULongLink if self.gnu_link.is_some() => return Err(twice("long link target")),
+            tar::EntryType::XHeader => self.records = parse_records(&bytes)?,
+            tar::EntryType::GNULongName => self.gnu_path = Some(until_nul(bytes)?),
+            tar::EntryType::GNULongLink => self.gnu_link = Some(until_nul(bytes)?),
             _ => {
-                if let Some(name) = parse_records(&bytes)?.into_keys().find(|name| changes_files(name)) {
+                // A comment is all that git writes there; everything else means something to some reader.
+                if let Some(name) = parse_records(&bytes)?.into_keys().find(|name| name != "comment") {
                     return Err(ArchiveErrorKind::Unsupported(format!("{name:?} in a global pax header")));
                 }
+            }
+        }
+        for (record, gnu) in [("path", &self.gnu_path), ("linkpath", &self.gnu_link)] {
+            if gnu.is_some() && self.records.contains_key(record) {
+                return Err(twice("name, once by pax and once by GNU,"));
             }
         }
         if let Some(name) = self.records.keys().find(|name| name.starts_with("GNU.sparse.")) {
@@ -111,15 +120,20 @@ impl Extensions {
     }
 }
 
-fn changes_files(name: &str) -> bool {
-    matches!(name, "path" | "linkpath" | "size" | "uid" | "gid" | "mtime") || name.starts_with("GNU.sparse.")
+/// The standard lets the last one win; a reader that takes the first sees another archive.
+fn twice(what: &str) -> ArchiveErrorKind {
+    ArchiveErrorKind::Malformed(format!("a {what} stands before the same entry twice"))
 }
 
-fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+/// A name that ends with NUL bytes, as GNU tar writes it.
+fn until_nul(mut bytes: Vec<u8>) -> Result<Vec<u8>, ArchiveErrorKind> {
     if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
+        if bytes[end..].iter().any(|&byte| byte != 0) {
+            return Err(ArchiveErrorKind::Malformed("a long name goes on after a NUL byte".into()));
+        }
         bytes.truncate(end);
     }
-    bytes
+    Ok(bytes)
 }
 
 /// `"%d %s=%s\n", length, keyword, value`, where the length counts the whole record.
@@ -128,6 +142,9 @@ fn parse_records(mut bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, ArchiveE
     while !bytes.is_empty() {
         let (record, rest) = split_record(bytes)
             .ok_or_else(|| ArchiveErrorKind::Malformed("a pax record is malformed".into()))?;
+        if records.contains_key(&record.0) {
+            return Err(twice(&format!("pax record {:?}", record.0)));
+        }
         records.insert(record.0, record.1);
         bytes = rest;
     }
@@ -137,7 +154,9 @@ fn parse_records(mut bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, ArchiveE
 #[expect(clippy::type_complexity, reason = "a record and what follows it; named at its only caller")]
 fn split_record(bytes: &[u8]) -> Option<((String, Vec<u8>), &[u8])> {
     let space = bytes.iter().take(20).position(|&byte| byte == b' ')?;
-    let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+    // `usize::from_str` takes a sign.
+    let digits = bytes.get(..space).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    let length: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
     let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
     let equals = record.iter().position(|&byte| byte == b'=')?;
     let name = std::str::from_utf8(&record[..equals]).ok()?.to_owned();

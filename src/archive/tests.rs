@@ -123,7 +123,7 @@ fn pax_tricks_are_refused() {
 fn limits_hold() {
     let bytes = Builder::new().file("a", b"12345").file("b", b"12345").bytes();
     for (limits, fits) in [
-        (TarLimits { entries: 2, bytes: 10, extension_bytes: 0 }, true),
+        (TarLimits { entries: 2, bytes: 10, extension_bytes: 0, ..TarLimits::default() }, true),
         (TarLimits { entries: 1, ..TarLimits::default() }, false),
         (TarLimits { bytes: 9, ..TarLimits::default() }, false),
     ] {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use leanfs::apk::index::IndexArchive;
 use leanfs::apk::{PackageHead, PublicKey, Signature};
-use leanfs::fetch::load_repository_keys;
+use leanfs::fetch::{load_repository_keys, sha256_of_rest};
 use leanfs::recipe::Repository;
 
 use super::failure::{Because, Exit, Failure};
@@ -138,13 +138,22 @@ fn check(files: &[PathBuf], trusted: &Trusted, terminal: &Terminal) -> Result<()
     terminal.result(&text)
 }
 
-/// The signatures of a package or an index, and what they are about.
+/// The signatures of a package or an index, and what they are about. A package must also hold what the signed part
+/// of it says.
 fn signatures(path: &Path) -> Result<(Vec<Signature>, Vec<u8>), Failure> {
     /// The largest index that leanfs takes.
     const MOST_BYTES: u64 = 64 << 20;
     let file = fs_err::File::open(path).map_err(Failure::unmet)?;
-    let head = PackageHead::read(&mut std::io::BufReader::new(file));
-    if let Ok(head) = head {
+    let mut reader = std::io::BufReader::new(file);
+    if let Ok(head) = PackageHead::read(&mut reader) {
+        let found = sha256_of_rest(&mut reader).map_err(|error| {
+            Failure::unmet(Because::new(format!("{} can't be read", path.display()), error))
+        })?;
+        if head.info.data_hash != Some(found) {
+            let problem =
+                format!("the files in {} are not those that its control member names", path.display());
+            return Err(Failure::new(Exit::Unverified, problem));
+        }
         return Ok((head.signatures, head.control));
     }
     let mut bytes = Vec::new();

@@ -1,5 +1,6 @@
 //! The flags that say what to assemble, and how they become a [`Recipe`] together with `leanfs.toml`.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,9 @@ use leanfs::apk::PublicKey;
 use leanfs::arch::Arch;
 use leanfs::fetch::{FetchSettings, load_keys, load_repository_keys};
 use leanfs::recipe::{
-    Compression, ImageFormat, KernelSource, OtpSource, Pattern, Profile, PruneLevel, Recipe, Repository,
-    RepositorySource, ScriptPattern, Settings, SettingsError, TrustedKey, file, parse_sha256, parse_size,
+    Compression, ImageFormat, InputLimit, KernelSource, LimitSetting, OtpSource, Pattern, Profile,
+    PruneLevel, Recipe, Repository, RepositorySource, ScriptPattern, Settings, SettingsError, TrustedKey,
+    file, limits_of, parse_date, parse_sha256, parse_size,
 };
 
 use super::environment::Environment;
@@ -34,6 +36,9 @@ pub(super) struct PackageFlags {
     /// Take indexes and packages that no trusted key has signed (hashes are still checked)
     #[arg(long)]
     allow_untrusted: bool,
+    /// Take no index whose newest package was built before this day: against mirrors that serve what was signed long ago
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_date)]
+    not_before: Option<i64>,
     /// The architecture of the image: x86_64, aarch64 or riscv64 [default: this machine's]
     #[arg(long)]
     arch: Option<Arch>,
@@ -52,6 +57,11 @@ pub(super) struct FetchFlags {
     /// Where downloads are kept [default: $LEANFS_CACHE_DIR, $XDG_CACHE_HOME/leanfs or ~/.cache/leanfs]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
+    /// Take more or less from outside: NAME is one of index_size, index_unpacked, index_entries, index_relations,
+    /// package_size, package_unpacked, package_entries, control_size, path_length, path_depth, names_size, pax_size,
+    /// expansion, tarball_size, redirects, connect_time, idle_time and download_time; repeatable
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    limits: Vec<LimitSetting>,
     /// PEM certificates to trust for https:// instead of the built-in ones [default: $SSL_CERT_FILE]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -228,6 +238,7 @@ impl PackageFlags {
         settings.repositories = (!self.repositories.is_empty()).then(|| self.repositories.clone());
         settings.keys = (!self.keys.is_empty()).then(|| self.keys.clone());
         settings.arch = self.arch;
+        settings.not_before = self.not_before;
         settings
     }
 
@@ -256,6 +267,9 @@ impl PackageFlags {
 pub(super) struct PackageSources {
     pub repositories: Vec<RepositorySource>,
     pub keys: Vec<PublicKey>,
+    pub not_before: Option<i64>,
+    /// As leanfs.toml sets them.
+    pub limits: BTreeMap<InputLimit, u64>,
     pub arch: Arch,
 }
 
@@ -274,6 +288,8 @@ impl PackageFlags {
         let host = || Arch::host().ok_or(SettingsError::UnsupportedHost(std::env::consts::ARCH));
         Ok(PackageSources {
             repositories: settings.repositories.unwrap_or_else(RepositorySource::defaults),
+            not_before: settings.not_before,
+            limits: settings.input_limits,
             keys: load_keys(&settings.keys.unwrap_or_default())?,
             arch: settings.arch.map_or_else(host, Ok)?,
         })
@@ -313,6 +329,7 @@ impl RecipeFlags<'_> {
         settings.refuse_scripts = contents.refuse_scripts.clone();
         settings.profile = contents.profile;
         settings.kernel = contents.kernel.clone();
+        settings.input_limits = self.fetch.limits();
         settings.shell = contents.shell.then_some(true);
         let images = self.images;
         settings.formats = images.formats.chosen();
@@ -356,6 +373,10 @@ impl RecipeFlags<'_> {
 }
 
 impl FetchFlags {
+    fn limits(&self) -> BTreeMap<InputLimit, u64> {
+        self.limits.iter().map(|&LimitSetting(limit, value)| (limit, value)).collect()
+    }
+
     /// For fetching without a recipe.
     pub(super) fn settings(
         &self,
@@ -368,6 +389,10 @@ impl FetchFlags {
         if let Some(jobs) = self.jobs {
             settings.jobs = jobs.get();
         }
+        let mut limits = sources.limits.clone();
+        limits.extend(self.limits());
+        settings.limits = limits_of(&limits);
+        settings.not_before = sources.not_before;
         settings.keys = sources.keys.clone();
         settings.repository_keys = load_repository_keys(&sources.repositories, &sources.keys)?;
         settings.allow_untrusted = packages.allow_untrusted;

@@ -3,6 +3,8 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use leanfs::text::{json_shown, push_shown};
+
 use super::environment::Environment;
 use super::failure::Failure;
 
@@ -114,10 +116,10 @@ fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// JSON has its own escapes.
+/// JSON has escapes of its own.
 fn print_line(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(line.as_bytes())?;
+    stdout.write_all(json_shown(line).as_bytes())?;
     stdout.write_all(b"\n")?;
     stdout.flush()
 }
@@ -129,20 +131,31 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
     })
 }
 
-/// Control characters other than newlines and tabs as `\u{1b}`, so that no text moves the cursor.
+/// Hidden characters other than newlines and tabs as `\u{1b}`, so that no text moves the cursor.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\n' | '\t' => escaped.push(c),
-            // C0, DEL, C1, and the marks that turn the direction of writing.
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                escaped.extend(c.escape_unicode());
-            }
-            c => escaped.push(c),
+            c => push_shown(&mut escaped, c),
         }
     }
     escaped
+}
+
+/// As [`escaped`], but sequences that only set colours and weights (`\x1b[1;31m`) stay: the worst that one of somebody else
+/// can do is to change those.
+pub(super) fn escaped_but_styles(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut all = escaped(parts.next().unwrap_or_default());
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(part.len());
+        match part[end..].strip_prefix('m') {
+            Some(rest) => all.push_str(&format!("\x1b[{}m{}", &part[..end], escaped(rest))),
+            None => all.push_str(&escaped(&format!("\x1b[{part}"))),
+        }
+    }
+    all
 }
 
 fn indented(text: &str) -> String {
@@ -163,6 +176,13 @@ mod tests {
         assert_eq!(escaped("a\tb\nc"), "a\tb\nc");
         assert_eq!(escaped("\x1b[31mred\r\u{9b}x\u{202e}"), "\\u{1b}[31mred\\u{d}\\u{9b}x\\u{202e}");
         assert_eq!(escaped("grün ✓"), "grün ✓");
+    }
+
+    #[test]
+    fn styles_stay_and_nothing_else() {
+        assert_eq!(escaped_but_styles("\x1b[1;31merror\x1b[0m: x"), "\x1b[1;31merror\x1b[0m: x");
+        assert_eq!(escaped_but_styles("a\x1b[2J\x1b]0;b\x07"), "a\\u{1b}[2J\\u{1b}]0;b\\u{7}");
+        assert_eq!(escaped_but_styles("\x1b["), "\\u{1b}[");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! objects/sha256/ab/<64 hex>    contents by the SHA-256 of their bytes: complete, verified before they came here
-//! refs/<64 hex>                 what was verified to be what: the SHA-256 of a key names a small JSON file
+//! refs/<64 hex>                 what was verified to be what: the SHA-256 of a key names a small JSON file; and how new
+//!                               an index was, so that an older one is seen
 //! partial/<64 hex>.{part,json}  a download that isn't complete, by the SHA-256 of its address, and what the
 //!                               server said of it; `.lock` is there while someone works on it
 //! tmp/                          files that are about to be renamed; unpacked contents, without a name
@@ -52,6 +53,13 @@ pub(crate) struct Reference {
     /// What the server said of them.
     #[serde(flatten)]
     pub(crate) validators: Validators,
+}
+
+/// How new an index was: what tells one that is rolled back.
+#[derive(Debug, Serialize, Deserialize)]
+struct Newest {
+    newest_of: String,
+    time: i64,
 }
 
 /// What a server says to recognise contents by (RFC 9110, section 8.8).
@@ -184,6 +192,25 @@ impl Cache {
             self.drop_object(&before);
         }
         Ok(())
+    }
+
+    /// The newest time that an index under `key` had, in seconds since 1970.
+    pub(crate) fn newest(&self, key: &str) -> Option<i64> {
+        let mut text = String::new();
+        let path = self.reference_path(&format!("newest {key}"));
+        File::open(path).ok()?.take(LONGEST_REFERENCE).read_to_string(&mut text).ok()?;
+        let newest: Newest = serde_json::from_str(&text).ok()?;
+        (newest.newest_of == key).then_some(newest.time)
+    }
+
+    /// Writes down the newest time that an index under `key` had.
+    ///
+    /// # Errors
+    /// When the disk doesn't take it.
+    pub(crate) fn set_newest(&self, key: &str, time: i64) -> Result<(), FetchError> {
+        let text = serde_json::to_vec(&Newest { newest_of: key.to_owned(), time })
+            .map_err(|error| FetchError::io(&self.root, "write", io::Error::other(error)))?;
+        self.write_whole(&self.reference_path(&format!("newest {key}")), &text)
     }
 
     /// Forgets what was written down under `key`.
@@ -386,7 +413,10 @@ pub(crate) fn hash_file(file: &mut File) -> io::Result<Sha256> {
 }
 
 /// The SHA-256 of what has not been read of a file.
-pub(crate) fn hash_rest(file: &mut File) -> io::Result<Sha256> {
+///
+/// # Errors
+/// When reading fails.
+pub fn hash_rest(file: &mut impl Read) -> io::Result<Sha256> {
     let mut context = digest::Context::new(&SHA256);
     let mut buffer = vec![0; 256 * 1024];
     loop {

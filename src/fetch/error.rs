@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::apk::ApkError;
-use crate::archive::ArchiveError;
+use crate::archive::{ArchiveError, TarLimit};
+use crate::recipe::{InputLimit, date};
 
 /// Something could not be fetched, or is not what it should be.
 ///
@@ -116,6 +117,55 @@ pub enum FetchError {
         url: String,
         /// The most that is accepted, in bytes.
         limit: u64,
+        /// The setting that it is.
+        setting: Option<InputLimit>,
+    },
+    /// More of something than is accepted.
+    #[error("{location} goes beyond the limit {setting}, which is {limit}")]
+    BeyondLimit {
+        /// The address or path.
+        location: String,
+        /// The setting.
+        setting: InputLimit,
+        /// Its value in words.
+        limit: String,
+    },
+    /// A download took longer than any may.
+    #[error("{url}: the download takes longer than {limit}: {received} bytes came")]
+    TooSlow {
+        /// What was wanted.
+        url: String,
+        /// How long it may take, in words.
+        limit: String,
+        /// How many bytes came.
+        received: u64,
+    },
+    /// A well-signed index from before the time that was given.
+    #[error(
+        "the index {location} is too old: {}, and it must have one of {} or later",
+        newest.map_or_else(
+            || "it doesn't say when its packages were built".to_owned(),
+            |newest| format!("its newest package was built on {}", date(newest))
+        ),
+        date(*not_before)
+    )]
+    IndexTooOld {
+        /// The address or path.
+        location: String,
+        /// When its newest package was built, in seconds since 1970.
+        newest: Option<i64>,
+        /// When it must have been built at the earliest.
+        not_before: i64,
+    },
+    /// A well-signed index of another architecture.
+    #[error("the index {location} is not for {wanted}: its packages are for {found}")]
+    IndexOfAnotherArch {
+        /// The address or path.
+        location: String,
+        /// The architecture that it was asked for.
+        wanted: &'static str,
+        /// The architecture of its first package.
+        found: String,
     },
     /// The size is not what the index says.
     #[error(
@@ -341,9 +391,13 @@ impl FetchError {
             | Self::Tls { .. }
             | Self::Status { .. }
             | Self::RedirectRefused { .. }
+            | Self::TooSlow { .. }
             | Self::Truncated { .. } => FetchErrorKind::Network,
             Self::Offline { .. } | Self::NotFound { .. } | Self::NoSuchFile { .. } => FetchErrorKind::Missing,
             Self::TooLarge { .. }
+            | Self::BeyondLimit { .. }
+            | Self::IndexTooOld { .. }
+            | Self::IndexOfAnotherArch { .. }
             | Self::WrongSize { .. }
             | Self::WrongHash { .. }
             | Self::IndexUnsigned { .. }
@@ -382,6 +436,20 @@ impl FetchError {
                 "check the repository's address and the architecture: a repository holds ARCH/APKINDEX.tar.gz and the packages that it names"
                     .to_owned()
             }
+            Self::TooLarge { setting: Some(setting), .. } | Self::BeyondLimit { setting, .. } => {
+                format!("no real one does; if this one may, say {}", setting.flag())
+            }
+            Self::TooSlow { .. } => format!(
+                "what has come is kept, and another run goes on from there; {} lets it take longer",
+                InputLimit::DownloadTime.flag()
+            ),
+            Self::IndexTooOld { .. } => {
+                "the mirror lags behind, or serves what was signed long ago: use another; --not-before says how old it may be"
+                    .to_owned()
+            }
+            Self::IndexOfAnotherArch { .. } => {
+                "use another mirror; if it is your own repository, check where its index stands".to_owned()
+            }
             Self::RedirectRefused { .. } => "use the address that the server sends to, if you trust it".to_owned(),
             Self::Truncated { .. } => "run again: what has come is kept, and the download goes on from there".to_owned(),
             Self::WrongSize { .. } | Self::NotNamed { .. } => {
@@ -409,8 +477,10 @@ impl FetchError {
                 "`leanfs keys` lists the keys that are known; name the key's file beside the fingerprint".to_owned()
             }
             Self::NoKeys { .. } => "give the directory that holds NAME.rsa.pub files, or the file itself".to_owned(),
-            Self::Archive { .. }
-            | Self::TooLarge { .. }
+            Self::Archive { source, .. } => return source.limit().map(|limit| {
+                format!("no real package does; if this one may, say {}", setting_of(limit).flag())
+            }),
+            Self::TooLarge { .. }
             | Self::FileChanged { .. }
             | Self::Malformed { .. }
             | Self::Io { .. } => return None,
@@ -426,6 +496,18 @@ impl FetchError {
             }
             _ => Self::Io { path: path.to_owned(), action, source },
         }
+    }
+}
+
+/// The setting that a limit of archives comes from.
+fn setting_of(limit: TarLimit) -> InputLimit {
+    match limit {
+        TarLimit::Entries => InputLimit::PackageEntries,
+        TarLimit::Bytes => InputLimit::PackageUnpacked,
+        TarLimit::ExtensionBytes => InputLimit::PaxSize,
+        TarLimit::PathBytes => InputLimit::PathLength,
+        TarLimit::PathDepth => InputLimit::PathDepth,
+        TarLimit::NameBytes => InputLimit::NamesSize,
     }
 }
 
@@ -447,18 +529,8 @@ fn listed(names: &[String], none: &str) -> String {
     }
 }
 
-/// Text from outside, safe to show: control characters (and so terminal escapes) are written as escapes.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            // Right-to-left and similar marks make a name read as another.
-            let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-            let escaped = if c.is_control() || hidden { Some(c.escape_default()) } else { None };
-            let plain = if escaped.is_none() { Some(c) } else { None };
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
-}
+/// Text from outside, safe to show.
+pub(crate) use crate::text::shown;
 
 #[cfg(test)]
 mod tests {

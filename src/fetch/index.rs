@@ -3,10 +3,10 @@
 use super::envelope;
 use super::error::shown;
 use super::{FetchError, FetchErrorKind};
-use crate::apk::index::IndexArchive;
-use crate::apk::{Index, IndexEntry, PublicKey};
+use crate::apk::index::{IndexArchive, IndexLimits};
+use crate::apk::{ApkError, Index, IndexEntry, PublicKey};
 use crate::arch::Arch;
-use crate::recipe::Repository;
+use crate::recipe::{InputLimit, InputLimits, Repository};
 
 /// A repository's index, signed by a trusted key (or taken unsigned because that was asked for). Made only by
 /// [`super::Fetcher::index`].
@@ -45,6 +45,15 @@ impl VerifiedIndex {
         self.signed_by.as_deref()
     }
 
+    /// The release that the repository's address names and the one that the index says it is of, if they differ. Alpine's
+    /// repositories have the release in both (`…/v3.23/main`, `v3.23.6-12-g0123abc`), and one key signs all releases.
+    pub(super) fn other_release(&self) -> Option<(String, String)> {
+        let Repository::Url(url) = &self.repository else { return None };
+        let asked = url.split('/').find_map(|part| release(part).filter(|release| part[1..] == **release))?;
+        let found = release(&self.index.description)?;
+        (asked != found).then(|| (format!("v{asked}"), format!("v{found}")))
+    }
+
     /// Whether the index names exactly this package.
     pub(super) fn names(&self, entry: &IndexEntry) -> bool {
         self.index.entries.iter().any(|named| {
@@ -52,6 +61,24 @@ impl VerifiedIndex {
                 == (&entry.name, &entry.version, &entry.control_hash, entry.size)
         })
     }
+}
+
+/// `3.23` of `v3.23`, `v3.23.6-12-g0123abc` and so on.
+fn release(text: &str) -> Option<&str> {
+    let text = text.strip_prefix('v')?;
+    let major = text.find(|c: char| !c.is_ascii_digit()).filter(|&end| end > 0)?;
+    let minor = text[major..].strip_prefix('.')?;
+    let end = minor.find(|c: char| !c.is_ascii_digit()).unwrap_or(minor.len());
+    (end > 0).then(|| &text[..major + 1 + end])
+}
+
+/// What an index must be to be taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IndexTrust<'a> {
+    pub(super) keys: &'a [PublicKey],
+    pub(super) allow_untrusted: bool,
+    pub(super) limits: &'a InputLimits,
+    pub(super) not_before: Option<i64>,
 }
 
 /// Where an index belongs to.
@@ -70,12 +97,20 @@ pub(super) struct IndexSource<'a> {
 pub(super) fn verify(
     file: &[u8],
     source: &IndexSource<'_>,
-    keys: &[PublicKey],
-    allow_untrusted: bool,
+    trust: &IndexTrust<'_>,
 ) -> Result<VerifiedIndex, FetchError> {
+    let &IndexTrust { keys, allow_untrusted, limits, not_before } = trust;
     let location = || source.location.to_owned();
-    let archive = IndexArchive::open(file)
-        .map_err(|error| FetchError::IndexDamaged { location: location(), problem: chain(&error) })?;
+    let within = IndexLimits {
+        unpacked: limits.index_unpacked,
+        expansion: limits.expansion,
+        entries: limits.index_entries,
+        relations: limits.index_relations,
+    };
+    let archive = IndexArchive::open_within(file, &within).map_err(|error| match limit_of(&error) {
+        Some(setting) => beyond(location(), setting, limits),
+        None => FetchError::IndexDamaged { location: location(), problem: chain(&error) },
+    })?;
     let signatures = file.get(..file.len().saturating_sub(archive.signed.len())).unwrap_or_default();
     envelope::check(signatures, archive.signed)
         .map_err(|problem| FetchError::IndexDamaged { location: location(), problem: problem.to_owned() })?;
@@ -103,9 +138,17 @@ pub(super) fn verify(
             return Err(FetchError::IndexUnknownKey { location: location(), keys: signers, trusted });
         }
     }
-    let mut index = Index::parse(&archive.text)
-        .map_err(|error| FetchError::Malformed { location: location(), problem: chain(&error) })?;
+    let mut index = Index::parse_within(&archive.text, &within).map_err(|error| match limit_of(&error) {
+        Some(setting) => beyond(location(), setting, limits),
+        None => FetchError::Malformed { location: location(), problem: chain(&error) },
+    })?;
     index.description = archive.description;
+    check_arch(&index, source)?;
+    if let (Some(not_before), newest) = (not_before, index.newest_build())
+        && newest.is_none_or(|newest| newest < not_before)
+    {
+        return Err(FetchError::IndexTooOld { location: location(), newest, not_before });
+    }
     Ok(VerifiedIndex {
         index,
         repository: source.repository.clone(),
@@ -113,6 +156,39 @@ pub(super) fn verify(
         location: location(),
         signed_by,
     })
+}
+
+/// An index of which nothing is for the architecture at hand is another one's, perhaps well signed.
+fn check_arch(index: &Index, source: &IndexSource<'_>) -> Result<(), FetchError> {
+    let wanted = source.arch.alpine();
+    let fits =
+        |entry: &IndexEntry| matches!(entry.arch.as_str(), "" | "noarch" | "all") || entry.arch == wanted;
+    match index.entries.first() {
+        Some(first) if !index.entries.iter().any(fits) => Err(FetchError::IndexOfAnotherArch {
+            location: source.location.to_owned(),
+            wanted,
+            found: shown(&first.arch),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Which setting would let more through.
+pub(super) fn limit_of(error: &ApkError) -> Option<InputLimit> {
+    match error {
+        ApkError::TooLarge { member: "index", .. } => Some(InputLimit::IndexUnpacked),
+        ApkError::TooLarge { member: "control", .. } => Some(InputLimit::ControlSize),
+        ApkError::TooLarge { member: "data", .. } => Some(InputLimit::PackageUnpacked),
+        ApkError::ExpandsTooMuch { .. } => Some(InputLimit::Expansion),
+        ApkError::TooMany { what: "packages", .. } => Some(InputLimit::IndexEntries),
+        ApkError::TooMany { .. } => Some(InputLimit::IndexRelations),
+        _ => None,
+    }
+}
+
+/// The error of what is more than a setting lets through.
+pub(super) fn beyond(location: String, setting: InputLimit, limits: &InputLimits) -> FetchError {
+    FetchError::BeyondLimit { location, setting, limit: setting.show(limits.get(setting)) }
 }
 
 /// An error with what caused it, in one line and safe to show.

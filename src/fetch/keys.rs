@@ -101,7 +101,7 @@ fn load(path: &Path) -> Result<PublicKey, FetchError> {
         }
         Err(error) => return Err(FetchError::io(path, "open", error)),
     };
-    let pem = read_bounded(&mut file, path, LARGEST_KEY_FILE)?;
+    let pem = read_bounded(&mut file, path, LARGEST_KEY_FILE, None)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     PublicKey::from_pem(&name, &pem)
         .map_err(|source| FetchError::BadKey { path: path.to_owned(), source: Box::new(source) })

@@ -23,16 +23,15 @@ use std::path::Path;
 use super::cache::hash_rest;
 use super::envelope;
 use super::error::{Member, shown};
-use super::index::{VerifiedIndex, chain};
+use super::index::{VerifiedIndex, beyond, chain, limit_of};
 use super::{FetchError, PackageFilter};
 use crate::apk::checksum::{Checksum, sha1};
 use crate::apk::member::split_member;
 use crate::apk::{ApkError, IndexEntry, PackageHead, PackageInfo, PublicKey};
 use crate::archive::{ArchiveError, ArchiveErrorKind, TarEntryKind, TarLimits, TarOptions, read_tar};
+use crate::recipe::InputLimits;
 use crate::tree::{LayerKind, Origin, SpoolWriter, Tree, TreePath};
 
-/// The most bytes that the files of one package may have.
-const MOST_DATA_BYTES: u64 = 16 << 30;
 /// The pax record with a file's hash, in hexadecimal digits.
 const FILE_HASH: &str = "APK-TOOLS.checksum.SHA1";
 
@@ -83,6 +82,7 @@ impl VerifiedApk {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Verification<'a> {
     pub(super) keys: &'a [PublicKey],
+    pub(super) limits: &'a InputLimits,
     /// Where nameless files can be made.
     pub(super) temporary: &'a Path,
 }
@@ -104,10 +104,13 @@ pub(super) fn unpack(
     let unreadable = |error| FetchError::io(path, "read", error);
     let head = {
         let mut reader = BufReader::with_capacity(64 * 1024, &file);
-        match PackageHead::read(&mut reader) {
+        match PackageHead::read_within(&mut reader, verification.limits.control_size) {
             Ok(head) => head,
             Err(ApkError::Damaged { source, .. }) if source.raw_os_error().is_some() => {
                 return Err(unreadable(source));
+            }
+            Err(error) if limit_of(&error).is_some() => {
+                return Err(package.damaged_or_beyond(Member::Control, &error, verification.limits));
             }
             Err(error) => {
                 return Err(package.damaged(head_member(&file, &error, &entry.control_hash), chain(&error)));
@@ -135,8 +138,7 @@ pub(super) fn unpack(
         return Err(package.data_changed(data_hash, found));
     }
     file.seek(SeekFrom::Start(head.data_offset)).map_err(unreadable)?;
-    let tree =
-        unpack_data(&file, head.data_offset, data_hash, entry, &package, filter, verification.temporary)?;
+    let tree = unpack_data(&file, head.data_offset, data_hash, entry, &package, filter, verification)?;
     Ok(VerifiedApk {
         entry: entry.clone(),
         info: head.info,
@@ -156,6 +158,14 @@ impl Package<'_> {
     fn damaged(&self, member: Member, problem: String) -> FetchError {
         let (package, location) = (self.name.clone(), self.location.to_owned());
         FetchError::MemberDamaged { package, location, member, problem }
+    }
+
+    /// A limit, if that is what it is.
+    fn damaged_or_beyond(&self, member: Member, error: &ApkError, limits: &InputLimits) -> FetchError {
+        match limit_of(error) {
+            Some(setting) => beyond(self.location.to_owned(), setting, limits),
+            None => self.damaged(member, chain(error)),
+        }
     }
 
     fn data_changed(&self, expected: [u8; 32], found: [u8; 32]) -> FetchError {
@@ -246,12 +256,13 @@ fn unpack_data(
     entry: &IndexEntry,
     package: &Package<'_>,
     filter: PackageFilter<'_>,
-    temporary: &Path,
+    Verification { limits, temporary, .. }: Verification<'_>,
 ) -> Result<Tree, FetchError> {
     let mut reader = BufReader::with_capacity(256 * 1024, file);
-    let mut member = split_member(&mut reader, "data", offset, MOST_DATA_BYTES)
+    let mut member = split_member(&mut reader, "data", offset, limits.package_unpacked)
         .map_err(|error| package.damaged(Member::Data, chain(&error)))?
-        .ok_or_else(|| package.damaged(Member::Data, "it is not there".to_owned()))?;
+        .ok_or_else(|| package.damaged(Member::Data, "it is not there".to_owned()))?
+        .expanding_at_most(limits.expansion);
     let full = |error| FetchError::io(temporary, "write unpacked contents to", error);
     let mut spool = SpoolWriter::new_in(temporary).map_err(full)?;
     let mut wrong_file = None;
@@ -276,12 +287,25 @@ fn unpack_data(
         Err("its hash does not fit".to_owned())
     };
     let keep = |path: &TreePath| filter(entry, path);
-    let limits = TarLimits { bytes: MOST_DATA_BYTES, ..TarLimits::default() };
-    let mut options = TarOptions { limits, keep: &keep, sha1: true, inspect: &mut inspect };
+    let tar_limits = TarLimits {
+        entries: limits.package_entries,
+        bytes: limits.package_unpacked,
+        extension_bytes: limits.pax_size,
+        path_bytes: limits.path_length,
+        path_depth: limits.path_depth,
+        name_bytes: limits.names_size,
+    };
+    let mut options = TarOptions { limits: tar_limits, keep: &keep, sha1: true, inspect: &mut inspect };
     let entries = match read_tar(&mut member, &mut spool, &mut options) {
         Ok(entries) => entries,
         Err(ArchiveError { kind: ArchiveErrorKind::Io(error), .. }) if is_of_disk(&error) => {
             return Err(full(error));
+        }
+        // The decompressor's own limits come as errors of reading.
+        Err(ArchiveError { kind: ArchiveErrorKind::Io(error), .. })
+            if error.kind() == io::ErrorKind::FileTooLarge =>
+        {
+            return Err(package.damaged_or_beyond(Member::Data, &member.explain(error), limits));
         }
         Err(error) => {
             return Err(wrong_file.unwrap_or_else(|| FetchError::Archive {
@@ -290,7 +314,7 @@ fn unpack_data(
             }));
         }
     };
-    let hashes = member.finish().map_err(|error| package.damaged(Member::Data, chain(&error)))?;
+    let hashes = member.finish().map_err(|error| package.damaged_or_beyond(Member::Data, &error, limits))?;
     let more = reader.fill_buf().map_err(|error| package.damaged(Member::Data, chain(&error)))?;
     if !more.is_empty() {
         return Err(package.damaged(Member::Data, "something follows it".to_owned()));

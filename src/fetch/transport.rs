@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::{Response, StatusCode, header};
@@ -24,11 +24,9 @@ use super::address::Address;
 use super::cache::{Part, PartState, Validators};
 use super::error::shown;
 use super::proxy::Agents;
-use crate::recipe::ProxySettings;
+use crate::recipe::{InputLimit, InputLimits, ProxySettings};
 use crate::report::{Event, Reporter};
 
-/// As many as browsers follow.
-const MOST_REDIRECTS: usize = 10;
 /// A try that brought as much counts as a success, and the tries are counted anew.
 const PROGRESS: u64 = 64 * 1024;
 /// How often progress is told, in bytes.
@@ -43,10 +41,8 @@ const LARGEST_CA_FILE: u64 = 16 << 20;
 pub(crate) struct TransportSettings {
     pub(crate) proxy: ProxySettings,
     pub(crate) ca_file: Option<PathBuf>,
-    /// For a connection, TLS included.
-    pub(crate) connect_timeout: Duration,
-    /// For the answer, and then between two pieces of it.
-    pub(crate) read_timeout: Duration,
+    /// How much is taken, and how long it may take.
+    pub(crate) limits: InputLimits,
     /// How often a failed try is repeated.
     pub(crate) retries: u32,
     /// Before the second try; doubled for each further one.
@@ -61,8 +57,8 @@ pub(crate) struct Download<'a> {
     pub(crate) name: &'a str,
     /// Its size in bytes, where that is known before.
     pub(crate) size: Option<u64>,
-    /// The most bytes that are accepted.
-    pub(crate) limit: u64,
+    /// Which limit its size has.
+    pub(crate) limit: InputLimit,
     /// By which the server is asked whether it changed.
     pub(crate) validators: Option<&'a Validators>,
 }
@@ -80,6 +76,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Transport {
     agents: Agents,
+    limits: InputLimits,
     retries: u32,
     retry_wait: Duration,
     /// Pairs of hosts between which a redirect has been told.
@@ -123,6 +120,30 @@ impl std::fmt::Display for Reason {
     }
 }
 
+/// When a download must have come, with everything that is tried again. Without it a server could send a byte before
+/// every time-out, or cut each answer after enough of it to be asked again.
+struct Deadline {
+    begun: Instant,
+    time: Duration,
+}
+
+impl Deadline {
+    fn new(limits: &InputLimits) -> Self {
+        Self { begun: Instant::now(), time: Duration::from_millis(limits.download_time) }
+    }
+
+    fn check(&self, download: &Download<'_>, part: &Part) -> Result<(), FetchError> {
+        if self.begun.elapsed() <= self.time {
+            return Ok(());
+        }
+        Err(FetchError::TooSlow {
+            url: download.address.to_string(),
+            limit: InputLimit::DownloadTime.show(u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX)),
+            received: part.length(),
+        })
+    }
+}
+
 impl Transport {
     /// # Errors
     /// When the proxies or the file of certificate authorities can't be used.
@@ -132,6 +153,8 @@ impl Transport {
             Some(path) => certificates(path)?,
         };
         let tls = TlsConfig::builder().root_certs(root_certs).build();
+        let connect_time = Duration::from_millis(settings.limits.connect_time);
+        let idle_time = Duration::from_millis(settings.limits.idle_time);
         let config = |proxy: Option<Proxy>| -> Config {
             Agent::config_builder()
                 .proxy(proxy)
@@ -140,15 +163,16 @@ impl Transport {
                 .max_redirects(0)
                 .user_agent(concat!("leanfs/", env!("CARGO_PKG_VERSION")))
                 .accept_encoding("identity")
-                .timeout_resolve(Some(settings.connect_timeout))
-                .timeout_connect(Some(settings.connect_timeout))
-                .timeout_recv_response(Some(settings.read_timeout))
-                .timeout_per_read(Some(settings.read_timeout))
-                .timeout_per_write(Some(settings.read_timeout))
+                .timeout_resolve(Some(connect_time))
+                .timeout_connect(Some(connect_time))
+                .timeout_recv_response(Some(idle_time))
+                .timeout_per_read(Some(idle_time))
+                .timeout_per_write(Some(idle_time))
                 .build()
         };
         Ok(Self {
             agents: Agents::new(&settings.proxy, config)?,
+            limits: settings.limits,
             retries: settings.retries,
             retry_wait: settings.retry_wait,
             redirects: Mutex::new(BTreeSet::new()),
@@ -168,10 +192,12 @@ impl Transport {
         let mut failures = 0;
         let mut tries = 0;
         let mut told = false;
+        let deadline = Deadline::new(&self.limits);
         loop {
+            deadline.check(download, part)?;
             let before = part.length();
             tries += 1;
-            let (reason, wait) = match self.attempt(download, part, &mut told, reporter) {
+            let (reason, wait) = match self.attempt(download, part, &mut told, &deadline, reporter) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Failure::Final(error)) => return Err(*error),
                 Err(Failure::Passing { reason, wait }) => (reason, wait),
@@ -211,6 +237,7 @@ impl Transport {
         download: &Download<'_>,
         part: &mut Part,
         told: &mut bool,
+        deadline: &Deadline,
         reporter: &dyn Reporter,
     ) -> Result<Outcome, Failure> {
         let url = || download.address.to_string();
@@ -288,8 +315,9 @@ impl Transport {
             return Err(FetchError::WrongSize { location: url(), expected, found }.into());
         }
         let total = download.size.or(announced);
-        if total.is_some_and(|total| total > download.limit) {
-            return Err(FetchError::TooLarge { url: url(), limit: download.limit }.into());
+        let limit = self.limits.get(download.limit);
+        if total.is_some_and(|total| total > limit) {
+            return Err(FetchError::TooLarge { url: url(), limit, setting: Some(download.limit) }.into());
         }
         if !std::mem::replace(told, true) {
             reporter.report(Event::DownloadStarted {
@@ -298,7 +326,7 @@ impl Transport {
                 size: total,
             });
         }
-        receive(response.into_body(), download, total, part, reporter)?;
+        receive(response.into_body(), download, limit, total, part, deadline, reporter)?;
         Ok(Outcome::Complete(part.state().validators.clone()))
     }
 
@@ -310,7 +338,7 @@ impl Transport {
         reporter: &dyn Reporter,
     ) -> Result<Response<Body>, Failure> {
         let mut here = address.clone();
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=self.limits.redirects {
             let (agent, proxy_authorization) = self.agents.for_address(&here);
             let mut request = agent.get(here.request_target());
             for (name, value) in headers {
@@ -338,7 +366,7 @@ impl Transport {
         Err(FetchError::RedirectRefused {
             url: address.to_string(),
             target: here.to_string(),
-            reason: "there were too many redirects before it",
+            reason: "there were too many redirects before it (--limit redirects=NUMBER)",
         }
         .into())
     }
@@ -356,8 +384,10 @@ impl Transport {
 fn receive(
     body: Body,
     download: &Download<'_>,
+    limit: u64,
     total: Option<u64>,
     part: &mut Part,
+    deadline: &Deadline,
     reporter: &dyn Reporter,
 ) -> Result<(), Failure> {
     let mut body = body.into_reader();
@@ -384,11 +414,13 @@ fn receive(
             }
             .into());
         }
-        if length > download.limit {
-            let (url, limit) = (download.address.to_string(), download.limit);
-            return Err(FetchError::TooLarge { url, limit }.into());
+        if length > limit {
+            let url = download.address.to_string();
+            return Err(FetchError::TooLarge { url, limit, setting: Some(download.limit) }.into());
         }
         part.append(&buffer[..count])?;
+        // Each read ends in time, so this is asked often enough.
+        deadline.check(download, part)?;
         if length - told >= TELL_EVERY {
             told = length;
             let name = download.name.to_owned();

@@ -12,14 +12,16 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
+use super::parse_date;
 use super::settings::Settings;
 use super::words::{parse_sha256, parse_size};
 use super::{
-    AllImages, Compression, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource,
-    Pattern, Port, Profile, PruneLevel, Repository, RepositorySource, ScriptPattern, TrustedKey, Uuid,
-    parse_tag,
+    AllImages, Compression, Distribution, ImageFormat, ImageSpec, InputLimit, KernelSource, Limits, OnExit,
+    OtpSource, Pattern, Port, Profile, PruneLevel, Repository, RepositorySource, ScriptPattern, TrustedKey,
+    Uuid, parse_tag,
 };
 use crate::arch::Arch;
+use crate::text::push_shown;
 
 /// The name of the file in a project's directory.
 pub const FILE_NAME: &str = "leanfs.toml";
@@ -68,8 +70,7 @@ pub(crate) fn printable(message: &str) -> String {
     for c in message.chars() {
         match c {
             '\n' => text.push_str("; "),
-            c if c.is_control() => text.extend(c.escape_unicode()),
-            c => text.push(c),
+            c => push_shown(&mut text, c),
         }
     }
     text
@@ -118,6 +119,7 @@ struct BaseTable {
     allow_special: Vec<String>,
     keys: Option<Vec<PathBuf>>,
     sysroot: Option<PathBuf>,
+    not_before: Option<Word<Date>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -208,11 +210,103 @@ struct RunTable {
     profile: Option<Word<Profile>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+/// Limits of outputs, and [`InputLimit`]s.
+#[derive(Default)]
 struct LimitsTable {
-    image: Option<Word<Size>>,
-    total: Option<Word<Size>>,
+    image: Option<u64>,
+    total: Option<u64>,
+    input: BTreeMap<InputLimit, u64>,
+}
+
+impl<'de> Deserialize<'de> for LimitsTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TableVisitor;
+
+        impl<'de> Visitor<'de> for TableVisitor {
+            type Value = LimitsTable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of limits")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LimitsTable, A::Error> {
+                let mut table = LimitsTable::default();
+                while let Some(LimitName(name)) = map.next_key()? {
+                    let input = match name.as_str() {
+                        "image" => {
+                            table.image = Some(map.next_value::<Word<Size>>()?.0.0);
+                            continue;
+                        }
+                        "total" => {
+                            table.total = Some(map.next_value::<Word<Size>>()?.0.0);
+                            continue;
+                        }
+                        name => name.parse::<InputLimit>().map_err(A::Error::custom)?,
+                    };
+                    table.input.insert(input, map.next_value_seed(LimitValue(input))?);
+                }
+                Ok(table)
+            }
+        }
+        deserializer.deserialize_map(TableVisitor)
+    }
+}
+
+/// The name of a limit; an error has the position of the name.
+struct LimitName(String);
+
+impl<'de> Deserialize<'de> for LimitName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        match name.as_str() {
+            "image" | "total" => Ok(Self(name)),
+            input => match input.parse::<InputLimit>() {
+                Ok(_) => Ok(Self(name)),
+                Err(error) => Err(D::Error::custom(format!(
+                    "unknown field `{name}`, expected image, total, {}",
+                    error.allowed.trim_end_matches(" are")
+                ))),
+            },
+        }
+    }
+}
+
+/// The value of a limit: a number, or a text with a unit.
+struct LimitValue(InputLimit);
+
+impl<'de> de::DeserializeSeed<'de> for LimitValue {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for LimitValue {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or a text as in \"64 MiB\" and \"30 s\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+        self.0.parse(text).map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+/// A day, as [`parse_date`] reads it.
+struct Date(i64);
+
+impl FromStr for Date {
+    type Err = super::UnknownChoice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_date(text).map(Self)
+    }
 }
 
 /// Bytes, as [`parse_size`] reads them.
@@ -254,8 +348,7 @@ impl<'de> Deserialize<'de> for RepositoryEntry {
         struct Table {
             url: Word<Repository>,
             tag: Option<String>,
-            #[serde(default)]
-            keys: Vec<Word<TrustedKey>>,
+            keys: Option<Vec<Word<TrustedKey>>>,
         }
 
         struct EntryVisitor;
@@ -274,7 +367,11 @@ impl<'de> Deserialize<'de> for RepositoryEntry {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 let table = Table::deserialize(MapAccessDeserializer::new(map))?;
                 let tag = table.tag.as_deref().map(parse_tag).transpose().map_err(A::Error::custom)?;
-                let keys = table.keys.into_iter().map(|word| word.0).collect();
+                // Naming no key is not the same as having none of one's own.
+                if table.keys.as_ref().is_some_and(Vec::is_empty) {
+                    return Err(A::Error::custom(format!("the list of keys of {} is empty", table.url.0)));
+                }
+                let keys = table.keys.into_iter().flatten().map(|word| word.0).collect();
                 Ok(RepositorySource { repository: table.url.0, tag, keys })
             }
         }
@@ -384,10 +481,9 @@ impl RecipeFile {
             }),
             on_exit: self.run.on_exit,
             profile: self.run.profile.map(|word| word.0),
-            limits: Limits {
-                image: self.limits.image.map(|word| word.0.0),
-                total: self.limits.total.map(|word| word.0.0),
-            },
+            limits: Limits { image: self.limits.image, total: self.limits.total },
+            not_before: self.base.not_before.map(|word| word.0.0),
+            input_limits: self.limits.input,
         }
     }
 }
@@ -426,6 +522,7 @@ packages = ["ca-certificates-bundle"]
 allow_special = ["/usr/bin/sudo"]
 keys = ["keys", "/etc/apk/keys"]
 sysroot = "/"
+not_before = "2026-11-25"
 [otp]
 source = { path = "otp.tar.xz", sha256 = "abababababababababababababababababababababababababababababababab" }
 [prune]
@@ -467,6 +564,9 @@ distribution = { node = "hello@hello.local", long_names = true, cookie = "secret
 [limits]
 image = "4 MiB"
 total = "5 MB"
+index_size = "1 MiB"
+redirects = 3
+idle_time = "5 s"
 "#;
         let settings = parse(text, Path::new("project/leanfs.toml")).expect("all of it is known");
         let want = Settings {
@@ -538,6 +638,13 @@ total = "5 MB"
             on_exit: Some(OnExit::Reboot),
             profile: Some(Profile::Tiny),
             limits: Limits { image: Some(4 << 20), total: Some(5_000_000) },
+            not_before: Some(1_795_564_800),
+            input_limits: [
+                (InputLimit::IndexSize, 1 << 20),
+                (InputLimit::Redirects, 3),
+                (InputLimit::IdleTime, 5000),
+            ]
+            .into(),
         };
         assert_eq!(settings, want);
     }
@@ -626,6 +733,20 @@ total = "5 MB"
             ),
             ("[[image]]\n", "leanfs.toml:1:1: missing field `format`"),
             ("[base]\nrepositories = [\"ftp://a\"]", "leanfs.toml:2:17: \"ftp://a\" is no repository"),
+            (
+                "[limits]\nindex_sise = 4",
+                "leanfs.toml:2:1: unknown field `index_sise`, expected image, total, index_size,",
+            ),
+            (
+                "[limits]\nindex_size = \"4 megs\"",
+                "leanfs.toml:2:14: \"4 megs\" is no size: a number with B, kB",
+            ),
+            ("[limits]\nredirects = 0", "leanfs.toml:2:13: \"0\" is no redirects: a number above 0 is"),
+            ("[base]\nnot_before = \"today\"", "leanfs.toml:2:14: \"today\" is no date: YYYY-MM-DD,"),
+            (
+                "[base]\nrepositories = [{ url = \"a\", keys = [] }]",
+                "leanfs.toml:2:17: the list of keys of a is empty",
+            ),
             ("[base]\narch = \"vax\"", "leanfs.toml:2:8: \"vax\" is no architecture that leanfs knows"),
             ("shell = \"yes\"", "leanfs.toml:1:9: invalid type: string \"yes\", expected a boolean"),
             (

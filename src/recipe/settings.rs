@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use super::words::UnknownChoice;
 use super::{
-    Compression, DataSettings, Distribution, ImageFormat, ImageSpec, KernelSource, Limits, OnExit, OtpSource,
-    Pattern, Profile, PruneLevel, Recipe, RepositorySource, RunSettings, ScriptPattern,
+    Compression, DataSettings, Distribution, ImageFormat, ImageSpec, InputLimit, InputLimits, KernelSource,
+    Limits, OnExit, OtpSource, Pattern, Profile, PruneLevel, Recipe, RepositorySource, RunSettings,
+    ScriptPattern,
 };
 use crate::apk::dependency::Dependency;
 use crate::arch::Arch;
@@ -25,6 +26,10 @@ pub struct Settings {
     pub repositories: Option<Vec<RepositorySource>>,
     /// [`Recipe::keys`]; a list replaces the weaker one whole.
     pub keys: Option<Vec<PathBuf>>,
+    /// [`Recipe::not_before`].
+    pub not_before: Option<i64>,
+    /// [`Recipe::input_limits`]; each by itself.
+    pub input_limits: BTreeMap<InputLimit, u64>,
     /// [`Recipe::packages`]; these are added to the weaker ones.
     pub packages: Vec<String>,
     /// [`Recipe::allow_special`]; these are added to the weaker ones.
@@ -217,6 +222,8 @@ impl Settings {
         accept_scripts.extend(self.accept_scripts);
         let mut refuse_scripts = weaker.refuse_scripts;
         refuse_scripts.extend(self.refuse_scripts);
+        let mut input_limits = weaker.input_limits;
+        input_limits.extend(self.input_limits);
         let mut env = weaker.env;
         env.extend(self.env);
         Self {
@@ -224,6 +231,8 @@ impl Settings {
             arch: self.arch.or(weaker.arch),
             repositories: self.repositories.or(weaker.repositories),
             keys: self.keys.or(weaker.keys),
+            not_before: self.not_before.or(weaker.not_before),
+            input_limits,
             packages,
             allow_special,
             otp: self.otp.or(weaker.otp),
@@ -280,6 +289,8 @@ impl Settings {
             recipe.repositories = repositories;
         }
         recipe.keys = self.keys.unwrap_or_default();
+        recipe.not_before = self.not_before;
+        recipe.input_limits = limits_of(&self.input_limits);
         recipe.packages = checked_packages(self.packages)?;
         recipe.allow_special = checked_paths(self.allow_special)?;
         if let Some(otp) = self.otp {
@@ -377,6 +388,15 @@ fn checked_data(size: u64, mount: Option<String>) -> Result<DataSettings, Unknow
         &mount,
         "an absolute path without spaces, outside of /dev, /proc, /sys, /run, /tmp, /etc, /usr and /lib, is",
     ))
+}
+
+/// The limits that hold when these are set.
+pub fn limits_of(set: &BTreeMap<InputLimit, u64>) -> InputLimits {
+    let mut limits = InputLimits::default();
+    for (&limit, &value) in set {
+        limits.set(limit, value);
+    }
+    limits
 }
 
 fn checked_packages(packages: Vec<String>) -> Result<Vec<String>, UnknownChoice> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::is_hidden;
+
 /// An absolute path inside an image, as bytes: no `.`, `..`, empty component, NUL or leading slash can be in
 /// it, so it never leads out of the tree. The root is the empty path. At most 4,095 bytes, 255 a component
 /// (Linux's `PATH_MAX` and `NAME_MAX`).
@@ -132,15 +134,15 @@ impl TreePath {
     }
 }
 
-/// With a leading slash; bytes that are not UTF-8, and control characters, are escaped (`\x1b`), so that a
-/// hostile name can't write to a terminal.
+/// With a leading slash; bytes that are not UTF-8, and characters that can't be seen, are escaped
+/// (`\u{1b}`), so that a hostile name can't write to a terminal or pass for another.
 impl fmt::Display for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("/")?;
         for chunk in self.0.utf8_chunks() {
             for character in chunk.valid().chars() {
-                if character.is_control() {
-                    write!(f, "{}", character.escape_default())?;
+                if is_hidden(character) {
+                    write!(f, "{}", character.escape_unicode())?;
                 } else {
                     write!(f, "{character}")?;
                 }

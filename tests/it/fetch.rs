@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use leanfs::fetch::{FetchSettings, Fetcher};
+use leanfs::recipe::InputLimits;
 use leanfs::report::{Event, Reporter};
 
 /// Keeps all events.
@@ -35,11 +36,18 @@ impl Reporter for Recorder {
     }
 }
 
+/// Limits of somebody who doesn't wait long.
+pub(crate) fn quick_limits() -> InputLimits {
+    let mut limits = InputLimits::default();
+    limits.connect_time = 5_000;
+    limits.idle_time = 700;
+    limits
+}
+
 /// Settings that don't wait long.
 pub(crate) fn quick(cache: &Path) -> FetchSettings {
     FetchSettings {
-        connect_timeout: Duration::from_secs(5),
-        read_timeout: Duration::from_millis(700),
+        limits: quick_limits(),
         retry_wait: Duration::from_millis(5),
         retries: 2,
         ..FetchSettings::new(cache)

@@ -10,6 +10,7 @@ mod embed;
 mod end_to_end;
 mod fetch;
 mod fuzz_entries;
+mod hostile;
 mod html;
 mod image_basis;
 mod image_disk;

@@ -57,7 +57,8 @@ fn a_poisoned_object_is_dropped_and_fetched_again() {
 fn a_run_to_be_killed() {
     let Ok(arguments) = std::env::var("LEANFS_TEST_RUN_TO_BE_KILLED") else { return };
     let (cache, url) = arguments.split_once(' ').expect("two words");
-    let settings = FetchSettings { read_timeout: Duration::from_secs(60), ..quick(Path::new(cache)) };
+    let mut settings = quick(Path::new(cache));
+    settings.limits.idle_time = 60_000;
     drop(fetcher(settings, &Recorder::default()).tarball(url, [0; 32]));
 }
 
