@@ -120,6 +120,7 @@ impl PackageHead {
         match named {
             Checksum::Sha1(hash) => *hash == self.control_sha1,
             Checksum::Sha256(hash) => *hash == self.control_sha256,
+            Checksum::Sha256Short(hash) => *hash == self.control_sha256[..20],
         }
     }
 }

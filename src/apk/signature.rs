@@ -12,7 +12,10 @@ use ring::signature::{
     RsaParameters, UnparsedPublicKey,
 };
 
-use super::{ApkError, Quoted, der};
+use super::checksum::sha512;
+use super::der::{self, Subject};
+use super::ecdsa::Curve;
+use super::{ApkError, Quoted};
 
 /// The hash that an RSA signature (PKCS#1 v1.5) is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,13 +87,21 @@ impl Signature {
     }
 }
 
-/// An RSA public key that may sign indexes and packages. `apk` finds the key for a signature by the key's file
-/// name, so that is part of it.
+/// A public key that may sign indexes and packages: RSA, or for format v3 also EC (P-256, P-384, P-521). In
+/// format v2 `apk` finds the key for a signature by the key's file name, so that is part of it; in format v3 by
+/// [`PublicKey::id`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     name: String,
+    material: Material,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Material {
     /// `RSAPublicKey` in DER.
-    pkcs1: Vec<u8>,
+    Rsa(Vec<u8>),
+    /// The point's bytes.
+    Ec(Curve, Vec<u8>),
 }
 
 impl PublicKey {
@@ -103,20 +114,31 @@ impl PublicKey {
     pub fn from_pem(name: &str, pem: &[u8]) -> Result<Self, ApkError> {
         let refuse = |reason| ApkError::Key { name: Quoted::new(name), reason };
         let (label, der) = der::pem(pem).map_err(refuse)?;
-        let pkcs1 = match label {
+        match label {
             "PUBLIC KEY" => {
-                let pkcs1 = der::rsa_public_key_of_spki(&der).map_err(refuse)?.to_vec();
+                let subject = der::subject_of_spki(&der).map_err(refuse)?;
                 // So that the file has the key's fingerprint for everyone's tools.
-                if der::spki_of_rsa_public_key(&pkcs1) != der {
+                if der::spki(subject) != der {
                     return Err(refuse("it is not encoded as DER has it"));
                 }
-                pkcs1
+                match subject {
+                    Subject::Rsa(pkcs1) => Self::from_pkcs1(name, pkcs1.to_vec()),
+                    Subject::Ec(curve, point) => Self::from_point(name, curve, point.to_vec()),
+                }
             }
-            "RSA PUBLIC KEY" => der,
-            "PRIVATE KEY" | "RSA PRIVATE KEY" => return Err(refuse("it is a private key")),
-            _ => return Err(refuse("it is neither a PUBLIC KEY nor an RSA PUBLIC KEY")),
-        };
-        Self::from_pkcs1(name, pkcs1)
+            "RSA PUBLIC KEY" => Self::from_pkcs1(name, der),
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => Err(refuse("it is a private key")),
+            _ => Err(refuse("it is neither a PUBLIC KEY nor an RSA PUBLIC KEY")),
+        }
+    }
+
+    /// A key from the point of an EC key, which must be uncompressed: one key, one encoding, one fingerprint.
+    pub(super) fn from_point(name: &str, curve: Curve, point: Vec<u8>) -> Result<Self, ApkError> {
+        if point.first() != Some(&4) || !curve.has_point(&point) {
+            let reason = "it is no uncompressed point of its curve";
+            return Err(ApkError::Key { name: Quoted::new(name), reason });
+        }
+        Ok(Self { name: name.to_owned(), material: Material::Ec(curve, point) })
     }
 
     /// A key from the DER of an `RSAPublicKey`.
@@ -136,7 +158,7 @@ impl PublicKey {
             return Err(refuse("its modulus is an even number, so it is no RSA key"));
         }
         check_exponent(exponent).map_err(refuse)?;
-        Ok(Self { name: name.to_owned(), pkcs1 })
+        Ok(Self { name: name.to_owned(), material: Material::Rsa(pkcs1) })
     }
 
     /// The file name by which signatures refer to it.
@@ -157,8 +179,11 @@ impl PublicKey {
     /// The key as a PEM file (`PUBLIC KEY`), as Alpine distributes keys.
     pub fn to_pem(&self) -> String {
         use base64::Engine;
-        let encoded =
-            base64::engine::general_purpose::STANDARD.encode(der::spki_of_rsa_public_key(&self.pkcs1));
+        let subject = match &self.material {
+            Material::Rsa(pkcs1) => Subject::Rsa(pkcs1),
+            Material::Ec(curve, point) => Subject::Ec(*curve, point),
+        };
+        let encoded = base64::engine::general_purpose::STANDARD.encode(der::spki(subject));
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
         // RFC 7468: 64 characters a line.
         for line in encoded.as_bytes().chunks(64) {
@@ -169,14 +194,43 @@ impl PublicKey {
         pem
     }
 
-    /// Checks that this key made `signature` over `signed`.
+    /// By what signatures of format v3 name the key: the first 16 bytes of the SHA-512 of its `RSAPublicKey`, or
+    /// of its point.
+    pub fn id(&self) -> [u8; 16] {
+        let (Material::Rsa(bytes) | Material::Ec(_, bytes)) = &self.material;
+        std::array::from_fn(|index| sha512(bytes)[index])
+    }
+
+    /// Checks that this key made `signature`, one of format v2, over `signed`. EC keys make none.
     ///
     /// # Errors
     /// [`ApkError::Signature`] when it did not.
     pub fn verify(&self, kind: SignatureKind, signed: &[u8], signature: &[u8]) -> Result<(), ApkError> {
-        UnparsedPublicKey::new(kind.parameters(), &self.pkcs1)
-            .verify(signed, signature)
-            .map_err(|_| ApkError::Signature { key: Quoted::new(&self.name) })
+        let fits = match &self.material {
+            Material::Rsa(pkcs1) => {
+                UnparsedPublicKey::new(kind.parameters(), pkcs1).verify(signed, signature).is_ok()
+            }
+            Material::Ec(..) => false,
+        };
+        if fits { Ok(()) } else { Err(self.mismatch()) }
+    }
+
+    /// Checks that this key made `signature` over the SHA-512 of `signed`, as signatures of format v3 are.
+    ///
+    /// # Errors
+    /// [`ApkError::Signature`] when it did not.
+    pub(super) fn verify_sha512(&self, signed: &[u8], signature: &[u8]) -> Result<(), ApkError> {
+        let fits = match &self.material {
+            Material::Rsa(pkcs1) => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA512, pkcs1).verify(signed, signature).is_ok()
+            }
+            Material::Ec(curve, point) => curve.verifies(point, signed, signature),
+        };
+        if fits { Ok(()) } else { Err(self.mismatch()) }
+    }
+
+    fn mismatch(&self) -> ApkError {
+        ApkError::Signature { key: Quoted::new(&self.name) }
     }
 }
 
