@@ -35,6 +35,15 @@ impl Curve {
         }
     }
 
+    /// The length of its field's numbers.
+    pub(super) fn bits(self) -> usize {
+        match self {
+            Self::P256 => 256,
+            Self::P384 => 384,
+            Self::P521 => 521,
+        }
+    }
+
     /// Whether these bytes (SEC 1, 2.3.3) are a point of the curve.
     pub(super) fn has_point(self, point: &[u8]) -> bool {
         match self {

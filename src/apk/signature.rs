@@ -168,22 +168,29 @@ impl PublicKey {
 
     /// The SHA-256 of the key's `SubjectPublicKeyInfo` in DER: what stands for the key, whatever its file is called.
     pub fn fingerprint(&self) -> [u8; 32] {
-        super::checksum::sha256(&der::spki_of_rsa_public_key(&self.pkcs1))
+        super::checksum::sha256(&self.spki())
     }
 
-    /// The size of its modulus in bits.
+    /// `RSA` or `EC`.
+    pub fn algorithm(&self) -> &'static str {
+        match self.material {
+            Material::Rsa(_) => "RSA",
+            Material::Ec(..) => "EC",
+        }
+    }
+
+    /// The size of its modulus, or of its curve's field, in bits.
     pub fn bits(&self) -> usize {
-        der::rsa_public_numbers(&self.pkcs1).map_or(0, |(modulus, _)| bits(modulus))
+        match &self.material {
+            Material::Rsa(pkcs1) => der::rsa_public_numbers(pkcs1).map_or(0, |(modulus, _)| bits(modulus)),
+            Material::Ec(curve, _) => curve.bits(),
+        }
     }
 
     /// The key as a PEM file (`PUBLIC KEY`), as Alpine distributes keys.
     pub fn to_pem(&self) -> String {
         use base64::Engine;
-        let subject = match &self.material {
-            Material::Rsa(pkcs1) => Subject::Rsa(pkcs1),
-            Material::Ec(curve, point) => Subject::Ec(*curve, point),
-        };
-        let encoded = base64::engine::general_purpose::STANDARD.encode(der::spki(subject));
+        let encoded = base64::engine::general_purpose::STANDARD.encode(self.spki());
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
         // RFC 7468: 64 characters a line.
         for line in encoded.as_bytes().chunks(64) {
@@ -192,6 +199,14 @@ impl PublicKey {
         }
         pem.push_str("-----END PUBLIC KEY-----\n");
         pem
+    }
+
+    /// `SubjectPublicKeyInfo` in DER.
+    fn spki(&self) -> Vec<u8> {
+        der::spki(match &self.material {
+            Material::Rsa(pkcs1) => Subject::Rsa(pkcs1),
+            Material::Ec(curve, point) => Subject::Ec(*curve, point),
+        })
     }
 
     /// By what signatures of format v3 name the key: the first 16 bytes of the SHA-512 of its `RSAPublicKey`, or

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 
 use flate2::{Compression, GzBuilder};
 
-pub use index::{index_package, index_package_by_sha256, write_index};
+pub use index::{index_package, write_index};
 pub use key::PrivateKey;
 pub use package::{pack, pack_in_memory};
 

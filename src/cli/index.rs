@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use leanfs::apk::adb::index::PackagePath;
 use leanfs::apk::adb::write::WriteOptions;
-use leanfs::apk::write::{index_package, index_package_by_sha256, write_index};
+use leanfs::apk::write::{index_package, write_index};
 use leanfs::apk::{IndexEntry, adb};
 
 use super::failure::{Because, Failure};
@@ -130,10 +130,9 @@ impl IndexArgs {
             let hint = "an index of format v3 can name it: --format v3".to_owned();
             return Err(Failure::unmet(error).hinted(hint));
         }
-        let entry = match (is_v3, self.format) {
-            (true, _) => adb::write::index_package(reader, size),
-            (false, Format::V2) => index_package(&mut reader),
-            (false, Format::V3) => index_package_by_sha256(&mut reader),
+        let entry = match is_v3 {
+            true => adb::write::index_package(reader, size),
+            false => index_package(&mut reader),
         };
         entry.map_err(|error| {
             let hint = error.hint();

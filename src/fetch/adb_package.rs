@@ -109,7 +109,7 @@ fn check_head(
     let found = sha256(&head.adb);
     let is_named = match entry.control_hash {
         Checksum::Sha256(hash) => found == hash,
-        Checksum::Sha256Short(hash) => found[..20] == hash,
+        Checksum::Short(hash) => found[..20] == hash,
         Checksum::Sha1(_) => false,
     };
     let contents = AdbPackage::parse(&head.adb).map_err(|error| package.damaged(Member::Adb, chain(&error)));

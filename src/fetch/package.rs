@@ -237,9 +237,8 @@ fn check_head(
     let is_another = (found_name, found_version) != (&entry.name, &entry.version);
     if !head.is(&entry.control_hash) {
         let (what, found) = match entry.control_hash {
-            Checksum::Sha1(_) => ("SHA-1", hex::encode(head.control_sha1)),
+            Checksum::Sha1(_) | Checksum::Short(_) => ("SHA-1", hex::encode(head.control_sha1)),
             Checksum::Sha256(_) => ("SHA-256", hex::encode(head.control_sha256)),
-            Checksum::Sha256Short(_) => ("SHA-256 (160 bits)", hex::encode(&head.control_sha256[..20])),
         };
         if well_signed || is_another {
             return Err(FetchError::NotNamed {

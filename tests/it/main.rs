@@ -1,5 +1,6 @@
 //! Integration tests: one module a capability.
 
+mod adb;
 mod apk_formats;
 mod beam;
 mod beam_rewrite;

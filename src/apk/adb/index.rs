@@ -12,7 +12,7 @@ pub(super) mod slot {
 }
 
 /// An index. Of its entries [`IndexEntry::control_hash`] is the package's identity: of a package of format v3 that is
-/// the SHA-256 of its ADB block, of one of v2 that of its control member.
+/// the SHA-256 of its ADB block, of one of v2 the SHA-1 of its control member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdbIndex {
     /// The packages, and what the repository says about itself.
@@ -36,7 +36,7 @@ impl AdbIndex {
             let hash =
                 match (<[u8; 32]>::try_from(&fields.hashes[..]), <[u8; 20]>::try_from(&fields.hashes[..])) {
                     (Ok(hash), _) => Checksum::Sha256(hash),
-                    (_, Ok(hash)) => Checksum::Sha256Short(hash),
+                    (_, Ok(hash)) => Checksum::Short(hash),
                     _ => {
                         let problem = format!(
                             "{} has a hash of {} bytes, where 32 or 20 are expected",

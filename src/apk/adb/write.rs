@@ -62,7 +62,11 @@ pub fn pack(
     let mut files = Files { owners, builder: Builder::new(), contents: Vec::new(), size: 0 };
     let paths = files.paths(tree)?;
     let Files { mut builder, contents, size, .. } = files;
-    let info = PackageInfo { installed_size: size, data_hash: None, ..info.clone() };
+    // A package of size 0 is for apk one that has neither files nor scripts: it isn't even unpacked.
+    let is_more =
+        scripts.iter().any(|(_, text)| !text.is_empty()) || tree.iter().any(|(path, _)| !path.is_root());
+    let installed_size = if is_more { size.max(1) } else { size };
+    let info = PackageInfo { installed_size, data_hash: None, ..info.clone() };
     let (uid, uid_offset) = builder.own_blob([0; 20])?;
     let mut slots = [Value::NULL; slot::PACKAGE.len()];
     let mut set = |slot: usize, value| slots[slot - 1] = value;
@@ -94,8 +98,7 @@ pub fn pack(
 /// told to.
 ///
 /// # Errors
-/// [`ApkError::Unpackable`] for an entry that was read but not understood, or whose hash is a SHA-1, and when
-/// writing fails.
+/// [`ApkError::Unpackable`] for an entry that was read but not understood, and when writing fails.
 pub fn write_index(
     entries: &[IndexEntry],
     description: &str,
@@ -112,9 +115,6 @@ pub fn write_index(
             |reason| ApkError::Unpackable { path: Quoted::new(entry.full_name()).to_string(), reason };
         if let Some(reason) = &entry.unusable {
             return Err(refuse(format!("not all of it was understood: {reason}")));
-        }
-        if let Checksum::Sha1(_) = entry.control_hash {
-            return Err(refuse("an index of format v3 names packages by their SHA-256".to_owned()));
         }
         let fields = fields_of(entry);
         let hashes = builder.blob(&fields.hashes)?;

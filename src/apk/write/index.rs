@@ -16,22 +16,6 @@ const MOST_DATA_BYTES: u64 = 1 << 40;
 /// # Errors
 /// When the package is damaged, or not whole.
 pub fn index_package(reader: &mut impl BufRead) -> Result<IndexEntry, ApkError> {
-    entry_by(reader, |head| Checksum::Sha1(head.control_sha1))
-}
-
-/// [`index_package`] for an index of format v3, which names packages of format v2 by the SHA-256 of their control
-/// member.
-///
-/// # Errors
-/// As [`index_package`].
-pub fn index_package_by_sha256(reader: &mut impl BufRead) -> Result<IndexEntry, ApkError> {
-    entry_by(reader, |head| Checksum::Sha256(head.control_sha256))
-}
-
-fn entry_by(
-    reader: &mut impl BufRead,
-    identity: fn(&PackageHead) -> Checksum,
-) -> Result<IndexEntry, ApkError> {
     let head = PackageHead::read(reader)?;
     let offset = head.data_offset;
     let structure = |expected, found: String| ApkError::Structure { offset, expected, found };
@@ -54,7 +38,6 @@ fn entry_by(
             found: "more bytes".to_owned(),
         });
     }
-    let identity = identity(&head);
     let info = head.info;
     Ok(IndexEntry {
         arch: info.arch,
@@ -71,7 +54,7 @@ fn entry_by(
         provides: info.provides,
         install_if: info.install_if,
         provider_priority: info.provider_priority,
-        ..IndexEntry::new(info.name, info.version, identity)
+        ..IndexEntry::new(info.name, info.version, Checksum::Sha1(head.control_sha1))
     })
 }
 
