@@ -43,3 +43,4 @@ mod start;
 mod strip;
 mod tiny;
 mod vm;
+mod vouched;
