@@ -144,6 +144,47 @@ fn equal_directories_make_equal_packages() {
     }
 }
 
+/// The same in format v3, signed by an EC key; and beside a repository of format v2.
+#[test]
+fn repositories_of_format_v3_are_assembled_from() {
+    let place = Place::new();
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/leanfs-test-ec.pem");
+    let public = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/leanfs-test-ec.pub.pem");
+    fs_err::create_dir_all(place.path("v3/x86_64")).expect("made");
+    let package = "v3/x86_64/welcome-1.0-r0.apk";
+    for compression in ["none", "deflate:9", "zstd"] {
+        let flags = ["--name", "welcome", "--pkgver", "1.0-r0", "--arch", "x86_64", "--depends", "cmd:greet"];
+        let format = ["--format", "v3", "--compression", compression, "--key", key];
+        place.succeed(&[&["pack", "files", "-o", package][..], &flags, &format].concat());
+        let bytes = fs_err::read(place.path(package)).expect("written");
+        place.succeed(&[&["pack", "files", "-o", package][..], &flags, &format].concat());
+        assert!(bytes == fs_err::read(place.path(package)).expect("written"), "the same twice");
+        let said =
+            place.succeed(&[&["index", package, "-o", "v3/x86_64/Packages.adb"][..], &format].concat());
+        assert!(said.contains("signed, leanfs-test-ec.pem.pub verifies it"), "{said}");
+        let wanted =
+            ["--package", "welcome", "--repository", "v3", "--key", PUBLIC, "--key", public, "--offline"];
+        let output = place.assemble(&wanted);
+        // Both packages bring the same file.
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let names: Vec<String> = place.manifest().packages.into_iter().map(|package| package.name).collect();
+        assert_eq!(names, ["greeting", "welcome"], "{compression}");
+    }
+    let failed =
+        place.assemble(&["--package", "welcome", "--repository", "v3", "--key", PUBLIC, "--offline"]);
+    assert_fails(&failed, 3, &["which is not trusted"]);
+    for (arguments, code, text) in [
+        (&["index", package][..], 1, "is a package of format v3"),
+        (&["index", PACKAGE, "--pkgname-spec", "${name}-${version}.apk"], 2, "for --format v3"),
+        (&["index", PACKAGE, "--format", "v3", "--pkgname-spec", "../x"], 2, "no path of packages"),
+        (&["index", PACKAGE, "--compression", "zstd"], 2, "--compression is for --format v3"),
+        (&["index", PACKAGE, "--key", key], 1, "an EC key"),
+        (&["index", PACKAGE, "--format", "v3", "--compression", "gzip"], 2, "none, deflate"),
+    ] {
+        assert_fails(&place.run(arguments), code, &[text]);
+    }
+}
+
 #[test]
 fn what_is_not_verified_is_3() {
     let place = Place::new();

@@ -117,7 +117,7 @@ fn outline(tree: &Tree) -> BTreeMap<TreePath, String> {
                 .map(|(other, _)| other.to_string())
                 .collect();
             let node = tree.get(&target).expect("a valid tree");
-            let owned = (names.len() > 1).then(|| names.join(" ")).unwrap_or_default();
+            let owned = if names.len() > 1 { names.join(" ") } else { String::new() };
             (path.clone(), format!("{} {owned}", described(node)))
         })
         .collect()
