@@ -185,6 +185,65 @@ fn repositories_of_format_v3_are_assembled_from() {
     }
 }
 
+/// Format v3 names owners: they get the numbers that the image's accounts have, those that scripts make included.
+#[test]
+fn owners_by_name_get_the_numbers_of_the_image() {
+    use leanfs::apk::PackageInfo;
+    use leanfs::apk::adb::write::{Owners, WriteOptions, index_package, pack, write_index};
+    use leanfs::tree::{Content, Metadata, Node, Origin, Tree};
+
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("v3/x86_64")).expect("made");
+    let mut tree = Tree::new();
+    for (path, content, uid) in [
+        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nlp:x:4:7:lp:/var/spool/lpd:/sbin/nologin\n", 0),
+        ("etc/group", "root:x:0:root\nlp:x:7:lp\n", 0),
+        ("etc/of-lp", "x", 1),
+        ("etc/of-somebody", "x", 2),
+    ] {
+        let metadata = Metadata { uid, gid: uid, ..Metadata::FILE };
+        let content = Content::from_bytes(content.as_bytes().to_vec());
+        tree.insert_with_parents(
+            path.parse().expect("good"),
+            Node::file(content, metadata, Origin::skeleton()),
+        );
+    }
+    let names: std::collections::BTreeMap<u32, String> =
+        [(1, "lp".to_owned()), (2, "somebody".to_owned())].into();
+    let owners = Owners { users: names.clone(), groups: names };
+    let [name, version, arch] = ["owned", "1-r0", "x86_64"].map(str::to_owned);
+    let info = PackageInfo { name, version, arch, ..PackageInfo::default() };
+    let (options, mut bytes) = (WriteOptions::default(), Vec::new());
+    pack(&info, &tree.validate().expect("valid"), &[], &owners, &options, &mut bytes).expect("packed");
+    fs_err::write(place.path("v3/x86_64/owned-1-r0.apk"), &bytes).expect("written");
+    let entry = index_package(&bytes[..], bytes.len() as u64).expect("whole");
+    let pem = fs_err::read(PRIVATE).expect("a key");
+    let key = leanfs::apk::write::PrivateKey::from_pem("leanfs-test.rsa.pub", &pem).expect("a good key");
+    let (options, mut index) = (WriteOptions { key: Some(&key), ..options }, Vec::new());
+    write_index(&[entry], "", None, &options, &mut index).expect("written");
+    fs_err::write(place.path("v3/x86_64/Packages.adb"), index).expect("written");
+
+    let flags = ["--package", "owned", "--repository", "v3", "--key", PUBLIC, "--offline"];
+    let output = place.assemble(&[&flags[..], &["--prune", "none"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("owned-1-r0 has files of the user \"somebody\", who is not in the image"),
+        "{stderr}"
+    );
+    let cpio = fs_err::read(place.path("leanfs/initramfs.cpio")).expect("written");
+    for (path, expected) in
+        [("etc/of-lp", (4, 7)), ("etc/of-somebody", (65_534, 65_534)), ("etc/passwd", (0, 0))]
+    {
+        // newc: the name follows the header of 110 bytes; of its fields c_uid is the third, c_gid the fourth.
+        let name = format!("{path}\0");
+        let at = cpio.windows(name.len()).position(|window| window == name.as_bytes()).expect("in the image");
+        let header = std::str::from_utf8(&cpio[at - 110..at]).expect("hexadecimal digits");
+        let field = |start: usize| u32::from_str_radix(&header[start..start + 8], 16).expect("a number");
+        assert_eq!((field(22), field(30)), expected, "{path}");
+    }
+}
+
 #[test]
 fn what_is_not_verified_is_3() {
     let place = Place::new();
