@@ -41,7 +41,7 @@ pub struct TarLimits {
     pub path_bytes: u64,
     /// Directories above one path.
     pub path_depth: u64,
-    /// Bytes of all paths and link targets together.
+    /// Bytes of all paths, link targets and extended attributes together.
     pub name_bytes: u64,
 }
 
@@ -420,6 +420,8 @@ impl Reading {
         }
         let xattrs: BTreeMap<_, _> = extensions.xattrs(options.xattrs).collect();
         // A hardlink has those of its file.
+        let held: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.name_bytes = self.name_bytes.saturating_add(held as u64);
         if keep && !xattrs.is_empty() && header.entry_type() != tar::EntryType::Link {
             self.xattrs.insert(path.clone(), xattrs);
         }

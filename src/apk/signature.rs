@@ -311,7 +311,8 @@ mod tests {
 
     /// The PEM of a key of these numbers, big-endian and without leading zeros.
     fn pem(modulus: &[u8], exponent: &[u8]) -> String {
-        PublicKey { name: String::new(), pkcs1: der::rsa_public_key(modulus, exponent) }.to_pem()
+        PublicKey { name: String::new(), material: Material::Rsa(der::rsa_public_key(modulus, exponent)) }
+            .to_pem()
     }
 
     #[test]
@@ -361,7 +362,8 @@ mod tests {
         let renamed = PublicKey::from_pem("other", good).expect("the same key");
         assert_eq!(renamed.fingerprint(), key.fingerprint());
         // A zero more before the exponent: the same numbers, other bytes.
-        let (modulus, exponent) = der::rsa_public_numbers(&key.pkcs1).expect("numbers");
+        let Material::Rsa(pkcs1) = &key.material else { panic!("an RSA key") };
+        let (modulus, exponent) = der::rsa_public_numbers(pkcs1).expect("numbers");
         let padded = der::rsa_public_key(modulus, &[&[0, 0], exponent].concat());
         assert!(der::rsa_public_numbers(&padded).is_some(), "the numbers can be read");
         let error = PublicKey::from_pkcs1("x", padded).expect_err("not DER");
@@ -377,7 +379,7 @@ mod tests {
             let body = base64::engine::general_purpose::STANDARD.encode(der);
             format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
         };
-        let der = der::spki_of_rsa_public_key(&key.pkcs1);
+        let der = key.spki();
         assert!(PublicKey::from_pem(name, armour(&der).as_bytes()).is_ok());
         for length in 0..der.len() {
             assert!(PublicKey::from_pem(name, armour(&der[..length]).as_bytes()).is_err(), "cut at {length}");

@@ -48,7 +48,7 @@ const REPOSITORIES: [(&str, &str, Arch, &str); 6] = [
         Arch::Aarch64,
         "real/v2/keys/alpine-devel@lists.alpinelinux.org-616ae350.rsa.pub",
     ),
-    ("real/v2/rsa256-signed/APKINDEX.tar.gz", "", Arch::X86_64, "real/v2/rsa256-signed/test-rsa256.rsa.pub"),
+    ("real/v2/rsa256-signed/APKINDEX.tar.gz", "", Arch::Aarch64, "real/v2/rsa256-signed/test-rsa256.rsa.pub"),
     ("real/v3/packages.adb", "", Arch::X86_64, "real/v3/apk.mossdef.org.pem"),
 ];
 
