@@ -153,7 +153,18 @@ fn repositories_of_format_v3_are_assembled_from() {
     fs_err::create_dir_all(place.path("v3/x86_64")).expect("made");
     let package = "v3/x86_64/welcome-1.0-r0.apk";
     for compression in ["none", "deflate:9", "zstd"] {
-        let flags = ["--name", "welcome", "--pkgver", "1.0-r0", "--arch", "x86_64", "--depends", "cmd:greet"];
+        let flags = [
+            "--name",
+            "welcome",
+            "--pkgver",
+            "1.0-r0",
+            "--arch",
+            "x86_64",
+            "--depends",
+            "cmd:greet",
+            "--replaces",
+            "greeting",
+        ];
         let format = ["--format", "v3", "--compression", compression, "--key", key];
         place.succeed(&[&["pack", "files", "-o", package][..], &flags, &format].concat());
         let bytes = fs_err::read(place.path(package)).expect("written");
@@ -165,7 +176,7 @@ fn repositories_of_format_v3_are_assembled_from() {
         let wanted =
             ["--package", "welcome", "--repository", "v3", "--key", PUBLIC, "--key", public, "--offline"];
         let output = place.assemble(&wanted);
-        // Both packages bring the same file.
+        // Both packages bring the same file, and this one may.
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let names: Vec<String> = place.manifest().packages.into_iter().map(|package| package.name).collect();
         assert_eq!(names, ["greeting", "welcome"], "{compression}");
