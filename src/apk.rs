@@ -15,9 +15,11 @@
 //! The formats are described in `apk-package(5)` and `apk-v2(5)` of apk-tools, and by what Alpine's servers
 //! serve. Architecture invariant: no I/O (beyond a caller's reader and writer), no clock, no environment.
 
+pub mod adb;
 pub mod checksum;
 pub mod dependency;
 mod der;
+mod ecdsa;
 mod error;
 pub mod index;
 pub mod installed;

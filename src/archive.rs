@@ -41,7 +41,7 @@ pub struct TarLimits {
     pub path_bytes: u64,
     /// Directories above one path.
     pub path_depth: u64,
-    /// Bytes of all paths and link targets together.
+    /// Bytes of all paths, link targets and extended attributes together.
     pub name_bytes: u64,
 }
 
@@ -98,6 +98,9 @@ pub struct TarOptions<'a> {
     pub keep: &'a dyn Fn(&TreePath) -> bool,
     /// Whether to compute the SHA-1 of each file for `inspect`.
     pub sha1: bool,
+    /// Which extended attributes to keep, by full name: those of pax records `SCHILY.xattr.NAME`, as GNU tar, libarchive
+    /// and `abuild` write them. [`crate::tree::xattr_belongs_to_file`] for files whose archive is trusted.
+    pub xattrs: &'a dyn Fn(&[u8]) -> bool,
     /// Sees every entry after its content has been read, whether it is kept or not. An `Err` ends the reading
     /// with [`ArchiveErrorKind::Refused`].
     pub inspect: &'a mut dyn FnMut(&TarEntry<'_>) -> Result<(), String>,
@@ -139,6 +142,8 @@ pub enum TarEntryKind<'a> {
 #[derive(Debug)]
 pub struct TarEntries {
     nodes: BTreeMap<TreePath, (Metadata, Pending)>,
+    /// Of nodes that have any.
+    xattrs: BTreeMap<TreePath, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -242,15 +247,23 @@ pub fn read_tar(
     spool: &mut SpoolWriter,
     options: &mut TarOptions<'_>,
 ) -> Result<TarEntries, ArchiveError> {
-    let mut reading = Reading { nodes: BTreeMap::new(), bytes: 0, name_bytes: 0, entry: 0, path: Vec::new() };
+    let mut reading = Reading {
+        nodes: BTreeMap::new(),
+        xattrs: BTreeMap::new(),
+        bytes: 0,
+        name_bytes: 0,
+        entry: 0,
+        path: Vec::new(),
+    };
     match reading.run(reader, spool, options) {
-        Ok(()) => Ok(TarEntries { nodes: reading.nodes }),
+        Ok(()) => Ok(TarEntries { nodes: reading.nodes, xattrs: reading.xattrs }),
         Err(kind) => Err(ArchiveError { entry: reading.entry, path: reading.path, kind }),
     }
 }
 
 struct Reading {
     nodes: BTreeMap<TreePath, (Metadata, Pending)>,
+    xattrs: BTreeMap<TreePath, BTreeMap<Vec<u8>, Vec<u8>>>,
     bytes: u64,
     name_bytes: u64,
     entry: u64,
@@ -405,6 +418,13 @@ impl Reading {
             Some(_) => return Err(ArchiveErrorKind::Duplicate),
             None => {}
         }
+        let xattrs: BTreeMap<_, _> = extensions.xattrs(options.xattrs).collect();
+        // A hardlink has those of its file.
+        let held: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.name_bytes = self.name_bytes.saturating_add(held as u64);
+        if keep && !xattrs.is_empty() && header.entry_type() != tar::EntryType::Link {
+            self.xattrs.insert(path.clone(), xattrs);
+        }
         self.nodes.insert(path, (metadata, pending));
         Ok(())
     }
@@ -540,7 +560,7 @@ impl<R: Read> Read for Hashing<'_, R> {
 impl TarEntries {
     /// The entries that were kept, as a tree whose file contents are in `spool`. A hardlink to a file that was
     /// not kept is dropped with it.
-    pub fn into_tree(self, spool: &Spool, origin: &Origin) -> Tree {
+    pub fn into_tree(mut self, spool: &Spool, origin: &Origin) -> Tree {
         let mut tree = Tree::new();
         for (path, (metadata, pending)) in self.nodes {
             let kind = match pending {
@@ -548,7 +568,9 @@ impl TarEntries {
                 Pending::Other(kind) => kind,
                 Pending::Skipped(_) => continue,
             };
-            tree.insert(path, Node::new(kind, metadata, origin.clone()));
+            let mut node = Node::new(kind, metadata, origin.clone());
+            node.xattrs = self.xattrs.remove(&path).unwrap_or_default();
+            tree.insert(path, node);
         }
         let dangling: Vec<TreePath> = tree
             .iter()
@@ -564,7 +586,7 @@ impl TarEntries {
     }
 }
 
-/// Reads a whole archive into a tree: keeps everything, no hashes.
+/// Reads a whole archive into a tree: keeps everything but extended attributes, no hashes.
 ///
 /// # Errors
 /// As [`read_tar`].
@@ -573,8 +595,13 @@ pub fn read_whole_tar(
     mut spool: SpoolWriter,
     origin: &Origin,
 ) -> Result<Tree, ArchiveError> {
-    let mut options =
-        TarOptions { limits: TarLimits::default(), keep: &|_| true, sha1: false, inspect: &mut |_| Ok(()) };
+    let mut options = TarOptions {
+        limits: TarLimits::default(),
+        keep: &|_| true,
+        sha1: false,
+        xattrs: &|_| false,
+        inspect: &mut |_| Ok(()),
+    };
     let entries = read_tar(reader, &mut spool, &mut options)?;
     let spool =
         spool.finish().map_err(|error| ArchiveError { entry: 0, path: Vec::new(), kind: error.into() })?;

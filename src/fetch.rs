@@ -16,6 +16,8 @@
 //! Architecture invariants: [`VerifiedIndex`] and [`VerifiedApk`] are made only here, after verification; no
 //! file gets into the cache's objects before it; credentials are in no error, event or file name.
 
+mod adb_index;
+mod adb_package;
 mod address;
 mod cache;
 mod envelope;
@@ -37,11 +39,11 @@ pub use cache::hash_rest as sha256_of_rest;
 pub use error::{FetchError, FetchErrorKind, Member};
 pub use index::VerifiedIndex;
 pub use keys::{load_keys, load_repository_keys};
-pub use package::VerifiedApk;
+pub use package::{Owner, VerifiedApk};
 
 use address::Address;
 use cache::{Cache, Part, PartState, Sha256, Validators};
-use index::{IndexSource, IndexTrust};
+use index::{IndexSource, IndexTrust, Layout};
 use package::Verification;
 use transport::{Download, Outcome, Transport, TransportSettings};
 
@@ -51,8 +53,10 @@ use crate::recipe::{InputLimit, InputLimits, ProxySettings, Repository, date};
 use crate::report::{Event, Reporter};
 use crate::tree::TreePath;
 
-/// The name of every repository's index.
-const INDEX_FILE: &str = "APKINDEX.tar.gz";
+/// The names of a repository's index in formats v2 and v3; the first that is there is taken.
+const INDEX_FILES: [&str; 2] = ["APKINDEX.tar.gz", "Packages.adb"];
+/// How the name of an index ends, where its own address is given.
+const INDEX_ENDINGS: [&str; 2] = [".tar.gz", ".adb"];
 
 /// Which paths of a package to keep: `true` for those. What is left out is verified all the same.
 pub type PackageFilter<'a> = &'a (dyn Fn(&IndexEntry, &TreePath) -> bool + Sync);
@@ -158,30 +162,48 @@ impl<'a> Fetcher<'a> {
         self.cache.temporary()
     }
 
-    /// The verified index of a repository for an architecture. From a server it is asked for each time
-    /// (conditionally, if it is in the cache); offline the cache's is taken.
+    /// The verified index of a repository for an architecture, of format v2 (`ARCH/APKINDEX.tar.gz`) or, if there is
+    /// none, of v3 (`ARCH/Packages.adb`). A repository whose address or path ends in `.adb` or `.tar.gz` is an index
+    /// itself, with its packages beside it. From a server it is asked for each time (conditionally, if it is in the
+    /// cache); offline the cache's is taken.
     ///
     /// # Errors
     /// When it can't be had, or no trusted key signed it.
     pub fn index(&self, repository: &Repository, arch: Arch) -> Result<VerifiedIndex, FetchError> {
         let index = match repository {
-            Repository::Directory(directory) => {
-                let path = directory.join(arch.alpine()).join(INDEX_FILE);
-                let (mut file, location) = open_local(&path)?;
-                let bytes = self.read_index(&mut file, &path)?;
-                self.verify_index(&bytes, &IndexSource { repository, arch, location: &location })?
+            Repository::Directory(path) if is_index(path.as_os_str().as_encoded_bytes()) => {
+                self.local_index(path, repository, arch, Layout::Beside)?
             }
-            Repository::Url(url) => {
-                let address =
-                    Address::parse(&format!("{}/{}/{INDEX_FILE}", url.trim_end_matches('/'), arch.alpine()))?;
-                self.index_at(&address, repository, arch)?
+            Repository::Directory(directory) => first_that_is_there(|name| {
+                let path = directory.join(arch.alpine()).join(name);
+                self.local_index(&path, repository, arch, Layout::ByArch)
+            })?,
+            Repository::Url(url) if is_index(url.as_bytes()) => {
+                self.index_at(&Address::parse(url)?, repository, arch, Layout::Beside)?
             }
+            Repository::Url(url) => first_that_is_there(|name| {
+                let url = url.trim_end_matches('/');
+                let address = Address::parse(&format!("{url}/{}/{name}", arch.alpine()))?;
+                self.index_at(&address, repository, arch, Layout::ByArch)
+            })?,
         };
         if index.signed_by().is_none() {
             let text = format!("{} is used although no trusted key signed it", index.location());
             self.reporter.report(Event::Warning { text });
         }
         Ok(index)
+    }
+
+    fn local_index(
+        &self,
+        path: &Path,
+        repository: &Repository,
+        arch: Arch,
+        layout: Layout,
+    ) -> Result<VerifiedIndex, FetchError> {
+        let (mut file, location) = open_local(path)?;
+        let bytes = self.read_index(&mut file, path)?;
+        self.verify_index(&bytes, &IndexSource { repository, arch, location: &location, layout })
     }
 
     /// The indexes of several repositories, in their order; several are fetched at a time.
@@ -267,12 +289,16 @@ impl<'a> Fetcher<'a> {
         address: &Address,
         repository: &Repository,
         arch: Arch,
+        layout: Layout,
     ) -> Result<VerifiedIndex, FetchError> {
         let location = address.to_string();
-        let source = IndexSource { repository, arch, location: &location };
+        let source = IndexSource { repository, arch, location: &location, layout };
         let key = format!("index {}", address.request_target());
         // Which of several indexes it is tells only the path.
-        let name = format!("{}/{arch}/{INDEX_FILE}", repository_name(repository));
+        let name = match layout {
+            Layout::ByArch => format!("{}/{arch}/{}", repository_name(repository), address.file_name()),
+            Layout::Beside => address.file_name(),
+        };
         let Some(transport) = &self.transport else {
             let (bytes, _) = self.cached_index(&key)?.ok_or_else(|| self.offline(address))?;
             return self.verify_index(&bytes, &source);
@@ -400,18 +426,23 @@ impl<'a> Fetcher<'a> {
         let unpack = |file: File, path: &Path, location: &str| {
             package::unpack(file, path, location, index, entry, filter, verification)
         };
+        let below = index.package_path(entry)?;
         match index.repository() {
             Repository::Directory(directory) => {
-                let path = directory.join(index.arch().alpine()).join(&name);
+                let root = match is_index(directory.as_os_str().as_encoded_bytes()) {
+                    true => directory.parent().unwrap_or(Path::new("")),
+                    false => directory,
+                };
+                let path = root.join(below);
                 let (file, location) = open_local(&path)?;
                 unpack(file, &path, &location)
             }
             Repository::Url(url) => {
-                let address = Address::parse(&format!(
-                    "{}/{}/{name}",
-                    url.trim_end_matches('/'),
-                    index.arch().alpine()
-                ))?;
+                let root = match is_index(url.as_bytes()) {
+                    true => url.rsplit_once('/').map_or("", |(root, _)| root),
+                    false => url.trim_end_matches('/'),
+                };
+                let address = Address::parse(&format!("{root}/{below}"))?;
                 self.package_at(&address, entry, &unpack)
             }
         }
@@ -577,6 +608,28 @@ pub fn without_credentials(url: &str) -> String {
         Some((path, _)) => format!("{scheme}://{host}{path}?…"),
         None => format!("{scheme}://{host}{path}"),
     }
+}
+
+/// Whether a repository's address or path is that of an index.
+fn is_index(text: &[u8]) -> bool {
+    INDEX_ENDINGS.iter().any(|ending| text.ends_with(ending.as_bytes()))
+}
+
+/// The index of the first name that is there; if none is, what was said of the first.
+fn first_that_is_there(
+    mut read: impl FnMut(&str) -> Result<VerifiedIndex, FetchError>,
+) -> Result<VerifiedIndex, FetchError> {
+    let mut missing = None;
+    for name in INDEX_FILES {
+        match read(name) {
+            Err(error) if error.kind() == FetchErrorKind::Missing => drop(missing.get_or_insert(error)),
+            result => return result,
+        }
+    }
+    Err(missing.unwrap_or_else(|| FetchError::Malformed {
+        location: String::new(),
+        problem: "no index has a name".to_owned(),
+    }))
 }
 
 /// The last part of a repository's address: `main`, `community`.

@@ -12,6 +12,7 @@ mod dump;
 mod node;
 mod path;
 mod spool;
+mod xattr;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use content::{Content, ContentReader};
 pub use node::{LayerKind, Metadata, Node, NodeKind, Origin};
 pub use path::{TreePath, TreePathError};
 pub use spool::{Spool, SpoolRange, SpoolWriter};
+pub use xattr::xattr_belongs_to_file;
 
 /// A root file system under construction.
 #[derive(Debug, Clone, Default)]

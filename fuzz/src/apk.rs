@@ -92,7 +92,8 @@ pub fn tar(bytes: &[u8]) {
         }
         Ok(())
     };
-    let mut options = TarOptions { limits: LIMITS, keep: &|_| true, sha1: true, inspect: &mut inspect };
+    let mut options =
+        TarOptions { limits: LIMITS, keep: &|_| true, sha1: true, xattrs: &|_| true, inspect: &mut inspect };
     let Ok(entries) = archive::read_tar(reader, &mut spool, &mut options) else { return };
     assert!(count <= LIMITS.entries && size <= LIMITS.bytes, "{count} entries, {size} bytes");
     let spool = spool.finish().expect("there is room for a megabyte");

@@ -3,10 +3,12 @@
 //! The targets in `fuzz_targets/` call them under `cargo fuzz`, and `tests/it/fuzz_entries.rs` calls the same with
 //! changed good files on any toolchain.
 
+mod adb;
 mod apk;
 mod beam;
 mod elf;
 
+pub use adb::apk_adb;
 pub use apk::{apk_dependency, apk_index, apk_index_text, apk_info, apk_key, apk_package, tar};
 pub use beam::{beam_app, beam_boot, beam_code, beam_module, beam_rel, beam_term};
 pub use elf::{elf_read, elf_strip};
@@ -15,7 +17,7 @@ pub use elf::{elf_read, elf_strip};
 pub type Entry = fn(&[u8]);
 
 /// All of them, by the names of the targets.
-pub const ENTRIES: [(&str, Entry); 15] = [
+pub const ENTRIES: [(&str, Entry); 16] = [
     ("elf_read", elf_read),
     ("elf_strip", elf_strip),
     ("beam_module", beam_module),
@@ -31,4 +33,5 @@ pub const ENTRIES: [(&str, Entry); 15] = [
     ("apk_dependency", apk_dependency),
     ("apk_key", apk_key),
     ("tar", tar),
+    ("apk_adb", apk_adb),
 ];

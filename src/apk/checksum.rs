@@ -16,6 +16,9 @@ pub enum Checksum {
     Sha1([u8; 20]),
     /// `Q2…`
     Sha256([u8; 32]),
+    /// 20 bytes of which an index of format v3 does not say what they are: a SHA-1 if they name a package of format v2,
+    /// a SHA-256 cut to 160 bits if they name one of v3. As text it is `Q1…`.
+    Short([u8; 20]),
 }
 
 impl Checksum {
@@ -29,13 +32,20 @@ impl Checksum {
         match self {
             Self::Sha1(hash) => sha1(bytes) == *hash,
             Self::Sha256(hash) => sha256(bytes) == *hash,
+            Self::Short(hash) => sha1(bytes) == *hash || sha256(bytes)[..20] == *hash,
         }
+    }
+
+    /// What `apk` tells packages apart by: the first 20 bytes, whatever the kind.
+    pub fn identity(&self) -> [u8; 20] {
+        // Each kind has at least that many.
+        std::array::from_fn(|index| self.as_bytes()[index])
     }
 
     /// The hash alone.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Sha1(hash) => hash,
+            Self::Sha1(hash) | Self::Short(hash) => hash,
             Self::Sha256(hash) => hash,
         }
     }
@@ -49,6 +59,11 @@ pub fn sha1(bytes: &[u8]) -> [u8; 20] {
 /// The SHA-256 of some bytes.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     into_array(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// The SHA-512 of some bytes.
+pub fn sha512(bytes: &[u8]) -> [u8; 64] {
+    into_array(digest::digest(&digest::SHA512, bytes).as_ref())
 }
 
 /// A digest, whose algorithm decides its length, as an array of that length.
@@ -78,7 +93,7 @@ impl FromStr for Checksum {
 impl fmt::Display for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
-            Self::Sha1(_) => "Q1",
+            Self::Sha1(_) | Self::Short(_) => "Q1",
             Self::Sha256(_) => "Q2",
         };
         write!(f, "{kind}{}", STANDARD.encode(self.as_bytes()))

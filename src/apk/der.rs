@@ -1,7 +1,9 @@
-//! As much of DER (ITU-T X.690) as RSA keys need, and their PEM armour (RFC 7468).
+//! As much of DER (ITU-T X.690) as RSA and EC keys need, and their PEM armour (RFC 7468).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use super::ecdsa::Curve;
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
@@ -11,6 +13,9 @@ const SEQUENCE: u8 = 0x30;
 
 /// rsaEncryption, 1.2.840.113549.1.1.1 (RFC 8017, A.1).
 const RSA_ENCRYPTION: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+
+/// id-ecPublicKey, 1.2.840.10045.2.1 (RFC 5480, 2.1.1).
+const EC_PUBLIC_KEY: [u8; 7] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 
 /// Larger files are no keys.
 const MOST_BYTES: usize = 64 * 1024;
@@ -35,23 +40,41 @@ pub(super) fn pem(text: &[u8]) -> Result<(&str, Vec<u8>), &'static str> {
     Ok((label, content))
 }
 
-/// `RSAPublicKey` (PKCS#1) out of a `SubjectPublicKeyInfo` (RFC 5280, 4.1).
-pub(super) fn rsa_public_key_of_spki(der: &[u8]) -> Result<&[u8], &'static str> {
+/// What a `SubjectPublicKeyInfo` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject<'a> {
+    /// `RSAPublicKey` (PKCS#1).
+    Rsa(&'a [u8]),
+    /// The curve, and the bytes of the point (SEC 1, 2.3.3).
+    Ec(Curve, &'a [u8]),
+}
+
+/// The key in a `SubjectPublicKeyInfo` (RFC 5280, 4.1).
+pub(super) fn subject_of_spki(der: &[u8]) -> Result<Subject<'_>, &'static str> {
     const BAD: &str = "it is no SubjectPublicKeyInfo";
     let (info, rest) = take(der, SEQUENCE).ok_or(BAD)?;
     let (algorithm, info) = take(info, SEQUENCE).ok_or(BAD)?;
     let (identifier, parameters) = take(algorithm, OBJECT_IDENTIFIER).ok_or(BAD)?;
-    if identifier != RSA_ENCRYPTION {
-        return Err("it is not an RSA key");
-    }
-    if !parameters.is_empty() && take(parameters, NULL).is_none() {
-        return Err(BAD);
-    }
     let (bits, end) = take(info, BIT_STRING).ok_or(BAD)?;
-    match bits.split_first() {
+    let key = match bits.split_first() {
         // No bits of the last byte are unused.
-        Some((0, key)) if rest.is_empty() && end.is_empty() => Ok(key),
-        _ => Err(BAD),
+        Some((0, key)) if rest.is_empty() && end.is_empty() => key,
+        _ => return Err(BAD),
+    };
+    if identifier == RSA_ENCRYPTION {
+        return match parameters.is_empty() || take(parameters, NULL).is_some() {
+            true => Ok(Subject::Rsa(key)),
+            false => Err(BAD),
+        };
+    }
+    if identifier != EC_PUBLIC_KEY {
+        return Err("it is neither an RSA nor an EC key");
+    }
+    let (curve, rest) = take(parameters, OBJECT_IDENTIFIER).ok_or("it does not name its curve")?;
+    let known = Curve::ALL.iter().find(|(_, identifier)| *identifier == curve);
+    match known {
+        Some((curve, _)) if rest.is_empty() => Ok(Subject::Ec(*curve, key)),
+        _ => Err("its curve is none of P-256, P-384 and P-521"),
     }
 }
 
@@ -75,11 +98,16 @@ pub(super) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[integer(modulus), integer(exponent)].concat())
 }
 
-/// `SubjectPublicKeyInfo` around an `RSAPublicKey`.
-pub(super) fn spki_of_rsa_public_key(pkcs1: &[u8]) -> Vec<u8> {
-    let algorithm =
-        element(SEQUENCE, &[element(OBJECT_IDENTIFIER, &RSA_ENCRYPTION), element(NULL, &[])].concat());
-    let bits = element(BIT_STRING, &[&[0], pkcs1].concat());
+/// `SubjectPublicKeyInfo` around a key.
+pub(super) fn spki(subject: Subject<'_>) -> Vec<u8> {
+    let (identifier, parameters, key) = match subject {
+        Subject::Rsa(pkcs1) => (&RSA_ENCRYPTION[..], element(NULL, &[]), pkcs1),
+        Subject::Ec(curve, point) => {
+            (&EC_PUBLIC_KEY[..], element(OBJECT_IDENTIFIER, curve.identifier()), point)
+        }
+    };
+    let algorithm = element(SEQUENCE, &[element(OBJECT_IDENTIFIER, identifier), parameters].concat());
+    let bits = element(BIT_STRING, &[&[0], key].concat());
     element(SEQUENCE, &[algorithm, bits].concat())
 }
 

@@ -96,6 +96,24 @@ pub enum ApkError {
         /// What is there.
         found: String,
     },
+    /// An ADB block (format v3) that can't be what its schema describes.
+    #[error("the ADB block, at byte {offset}: {problem}")]
+    Adb {
+        /// Where in the block.
+        offset: u64,
+        /// What is wrong; text from outside is quoted.
+        problem: String,
+    },
+    /// A file's content in a package of format v3 that has not the hash that the package names.
+    #[error("{path} has the {} {found}, and {expected} is expected", if expected.len() == 64 { "SHA-256" } else { "SHA-512" })]
+    FileChanged {
+        /// The file in the package.
+        path: Quoted,
+        /// Hexadecimal digits.
+        expected: String,
+        /// Hexadecimal digits.
+        found: String,
+    },
     /// Not a public or private key that can be used.
     #[error("the key {name} can't be used: {reason}")]
     Key {
@@ -137,8 +155,8 @@ impl ApkError {
                 Some("the file is truncated or damaged; remove it, so that it is downloaded again".to_owned())
             }
             Self::Key { .. } => Some(
-                "keys are PEM files: RSA with 2,048 to 8,192 bits, as `abuild-keygen` or \
-                 `openssl genrsa 4096` make them"
+                "keys are PEM files: RSA with 2,048 to 8,192 bits, as `abuild-keygen` or `openssl genrsa 4096` \
+                 make them, or for format v3 EC, as `openssl ecparam -genkey -name prime256v1` makes them"
                     .to_owned(),
             ),
             Self::Signature { .. } => Some(

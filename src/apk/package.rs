@@ -118,7 +118,7 @@ impl PackageHead {
     /// Whether this is the control member that an index names.
     pub fn is(&self, named: &Checksum) -> bool {
         match named {
-            Checksum::Sha1(hash) => *hash == self.control_sha1,
+            Checksum::Sha1(hash) | Checksum::Short(hash) => *hash == self.control_sha1,
             Checksum::Sha256(hash) => *hash == self.control_sha256,
         }
     }

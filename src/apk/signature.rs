@@ -12,7 +12,10 @@ use ring::signature::{
     RsaParameters, UnparsedPublicKey,
 };
 
-use super::{ApkError, Quoted, der};
+use super::checksum::sha512;
+use super::der::{self, Subject};
+use super::ecdsa::Curve;
+use super::{ApkError, Quoted};
 
 /// The hash that an RSA signature (PKCS#1 v1.5) is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,13 +87,21 @@ impl Signature {
     }
 }
 
-/// An RSA public key that may sign indexes and packages. `apk` finds the key for a signature by the key's file
-/// name, so that is part of it.
+/// A public key that may sign indexes and packages: RSA, or for format v3 also EC (P-256, P-384, P-521). In
+/// format v2 `apk` finds the key for a signature by the key's file name, so that is part of it; in format v3 by
+/// [`PublicKey::id`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     name: String,
+    material: Material,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Material {
     /// `RSAPublicKey` in DER.
-    pkcs1: Vec<u8>,
+    Rsa(Vec<u8>),
+    /// The point's bytes.
+    Ec(Curve, Vec<u8>),
 }
 
 impl PublicKey {
@@ -103,20 +114,31 @@ impl PublicKey {
     pub fn from_pem(name: &str, pem: &[u8]) -> Result<Self, ApkError> {
         let refuse = |reason| ApkError::Key { name: Quoted::new(name), reason };
         let (label, der) = der::pem(pem).map_err(refuse)?;
-        let pkcs1 = match label {
+        match label {
             "PUBLIC KEY" => {
-                let pkcs1 = der::rsa_public_key_of_spki(&der).map_err(refuse)?.to_vec();
+                let subject = der::subject_of_spki(&der).map_err(refuse)?;
                 // So that the file has the key's fingerprint for everyone's tools.
-                if der::spki_of_rsa_public_key(&pkcs1) != der {
+                if der::spki(subject) != der {
                     return Err(refuse("it is not encoded as DER has it"));
                 }
-                pkcs1
+                match subject {
+                    Subject::Rsa(pkcs1) => Self::from_pkcs1(name, pkcs1.to_vec()),
+                    Subject::Ec(curve, point) => Self::from_point(name, curve, point.to_vec()),
+                }
             }
-            "RSA PUBLIC KEY" => der,
-            "PRIVATE KEY" | "RSA PRIVATE KEY" => return Err(refuse("it is a private key")),
-            _ => return Err(refuse("it is neither a PUBLIC KEY nor an RSA PUBLIC KEY")),
-        };
-        Self::from_pkcs1(name, pkcs1)
+            "RSA PUBLIC KEY" => Self::from_pkcs1(name, der),
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => Err(refuse("it is a private key")),
+            _ => Err(refuse("it is neither a PUBLIC KEY nor an RSA PUBLIC KEY")),
+        }
+    }
+
+    /// A key from the point of an EC key, which must be uncompressed: one key, one encoding, one fingerprint.
+    pub(super) fn from_point(name: &str, curve: Curve, point: Vec<u8>) -> Result<Self, ApkError> {
+        if point.first() != Some(&4) || !curve.has_point(&point) {
+            let reason = "it is no uncompressed point of its curve";
+            return Err(ApkError::Key { name: Quoted::new(name), reason });
+        }
+        Ok(Self { name: name.to_owned(), material: Material::Ec(curve, point) })
     }
 
     /// A key from the DER of an `RSAPublicKey`.
@@ -136,7 +158,7 @@ impl PublicKey {
             return Err(refuse("its modulus is an even number, so it is no RSA key"));
         }
         check_exponent(exponent).map_err(refuse)?;
-        Ok(Self { name: name.to_owned(), pkcs1 })
+        Ok(Self { name: name.to_owned(), material: Material::Rsa(pkcs1) })
     }
 
     /// The file name by which signatures refer to it.
@@ -146,19 +168,29 @@ impl PublicKey {
 
     /// The SHA-256 of the key's `SubjectPublicKeyInfo` in DER: what stands for the key, whatever its file is called.
     pub fn fingerprint(&self) -> [u8; 32] {
-        super::checksum::sha256(&der::spki_of_rsa_public_key(&self.pkcs1))
+        super::checksum::sha256(&self.spki())
     }
 
-    /// The size of its modulus in bits.
+    /// `RSA` or `EC`.
+    pub fn algorithm(&self) -> &'static str {
+        match self.material {
+            Material::Rsa(_) => "RSA",
+            Material::Ec(..) => "EC",
+        }
+    }
+
+    /// The size of its modulus, or of its curve's field, in bits.
     pub fn bits(&self) -> usize {
-        der::rsa_public_numbers(&self.pkcs1).map_or(0, |(modulus, _)| bits(modulus))
+        match &self.material {
+            Material::Rsa(pkcs1) => der::rsa_public_numbers(pkcs1).map_or(0, |(modulus, _)| bits(modulus)),
+            Material::Ec(curve, _) => curve.bits(),
+        }
     }
 
     /// The key as a PEM file (`PUBLIC KEY`), as Alpine distributes keys.
     pub fn to_pem(&self) -> String {
         use base64::Engine;
-        let encoded =
-            base64::engine::general_purpose::STANDARD.encode(der::spki_of_rsa_public_key(&self.pkcs1));
+        let encoded = base64::engine::general_purpose::STANDARD.encode(self.spki());
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
         // RFC 7468: 64 characters a line.
         for line in encoded.as_bytes().chunks(64) {
@@ -169,14 +201,51 @@ impl PublicKey {
         pem
     }
 
-    /// Checks that this key made `signature` over `signed`.
+    /// `SubjectPublicKeyInfo` in DER.
+    fn spki(&self) -> Vec<u8> {
+        der::spki(match &self.material {
+            Material::Rsa(pkcs1) => Subject::Rsa(pkcs1),
+            Material::Ec(curve, point) => Subject::Ec(*curve, point),
+        })
+    }
+
+    /// By what signatures of format v3 name the key: the first 16 bytes of the SHA-512 of its `RSAPublicKey`, or
+    /// of its point.
+    pub fn id(&self) -> [u8; 16] {
+        let (Material::Rsa(bytes) | Material::Ec(_, bytes)) = &self.material;
+        std::array::from_fn(|index| sha512(bytes)[index])
+    }
+
+    /// Checks that this key made `signature`, one of format v2, over `signed`. EC keys make none.
     ///
     /// # Errors
     /// [`ApkError::Signature`] when it did not.
     pub fn verify(&self, kind: SignatureKind, signed: &[u8], signature: &[u8]) -> Result<(), ApkError> {
-        UnparsedPublicKey::new(kind.parameters(), &self.pkcs1)
-            .verify(signed, signature)
-            .map_err(|_| ApkError::Signature { key: Quoted::new(&self.name) })
+        let fits = match &self.material {
+            Material::Rsa(pkcs1) => {
+                UnparsedPublicKey::new(kind.parameters(), pkcs1).verify(signed, signature).is_ok()
+            }
+            Material::Ec(..) => false,
+        };
+        if fits { Ok(()) } else { Err(self.mismatch()) }
+    }
+
+    /// Checks that this key made `signature` over the SHA-512 of `signed`, as signatures of format v3 are.
+    ///
+    /// # Errors
+    /// [`ApkError::Signature`] when it did not.
+    pub(super) fn verify_sha512(&self, signed: &[u8], signature: &[u8]) -> Result<(), ApkError> {
+        let fits = match &self.material {
+            Material::Rsa(pkcs1) => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA512, pkcs1).verify(signed, signature).is_ok()
+            }
+            Material::Ec(curve, point) => curve.verifies(point, signed, signature),
+        };
+        if fits { Ok(()) } else { Err(self.mismatch()) }
+    }
+
+    fn mismatch(&self) -> ApkError {
+        ApkError::Signature { key: Quoted::new(&self.name) }
     }
 }
 
@@ -242,7 +311,8 @@ mod tests {
 
     /// The PEM of a key of these numbers, big-endian and without leading zeros.
     fn pem(modulus: &[u8], exponent: &[u8]) -> String {
-        PublicKey { name: String::new(), pkcs1: der::rsa_public_key(modulus, exponent) }.to_pem()
+        PublicKey { name: String::new(), material: Material::Rsa(der::rsa_public_key(modulus, exponent)) }
+            .to_pem()
     }
 
     #[test]
@@ -292,7 +362,8 @@ mod tests {
         let renamed = PublicKey::from_pem("other", good).expect("the same key");
         assert_eq!(renamed.fingerprint(), key.fingerprint());
         // A zero more before the exponent: the same numbers, other bytes.
-        let (modulus, exponent) = der::rsa_public_numbers(&key.pkcs1).expect("numbers");
+        let Material::Rsa(pkcs1) = &key.material else { panic!("an RSA key") };
+        let (modulus, exponent) = der::rsa_public_numbers(pkcs1).expect("numbers");
         let padded = der::rsa_public_key(modulus, &[&[0, 0], exponent].concat());
         assert!(der::rsa_public_numbers(&padded).is_some(), "the numbers can be read");
         let error = PublicKey::from_pkcs1("x", padded).expect_err("not DER");
@@ -308,7 +379,7 @@ mod tests {
             let body = base64::engine::general_purpose::STANDARD.encode(der);
             format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
         };
-        let der = der::spki_of_rsa_public_key(&key.pkcs1);
+        let der = key.spki();
         assert!(PublicKey::from_pem(name, armour(&der).as_bytes()).is_ok());
         for length in 0..der.len() {
             assert!(PublicKey::from_pem(name, armour(&der[..length]).as_bytes()).is_err(), "cut at {length}");

@@ -71,6 +71,15 @@ impl Extensions {
         &self.records
     }
 
+    /// The extended attributes that `keep` lets through, by full name.
+    pub(super) fn xattrs(&self, keep: &dyn Fn(&[u8]) -> bool) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        let named = self
+            .records
+            .iter()
+            .filter_map(|(keyword, value)| Some((keyword.strip_prefix("SCHILY.xattr.")?.as_bytes(), value)));
+        named.filter(|(name, _)| keep(name)).map(|(name, value)| (name.to_vec(), value.clone()))
+    }
+
     pub(super) fn path(&self) -> Option<&[u8]> {
         self.records.get("path").or(self.gnu_path.as_ref()).map(Vec::as_slice)
     }

@@ -127,7 +127,8 @@ fn limits_hold() {
         (TarLimits { entries: 1, ..TarLimits::default() }, false),
         (TarLimits { bytes: 9, ..TarLimits::default() }, false),
     ] {
-        let mut options = TarOptions { limits, keep: &|_| true, sha1: false, inspect: &mut |_| Ok(()) };
+        let mut options =
+            TarOptions { limits, keep: &|_| true, sha1: false, xattrs: &|_| false, inspect: &mut |_| Ok(()) };
         assert_eq!(read_tar(&bytes[..], &mut spool(), &mut options).is_ok(), fits, "{limits:?}");
     }
 }
@@ -148,6 +149,7 @@ fn inspect_sees_hashes_and_what_is_not_kept() {
         limits: TarLimits::default(),
         keep: &|path| path.as_bytes() != b"dropped",
         sha1: true,
+        xattrs: &|_| false,
         inspect: &mut inspect,
     };
     let mut writer = spool();

@@ -8,7 +8,9 @@ use super::otp::OtpChoice;
 use super::packages::{Selection, UsedPackage, parse_dependency};
 use super::{AssembleError, Assembly};
 use crate::beam::BootScript;
+use crate::fetch::Owner;
 use crate::kernel::depmod;
+use crate::layer::accounts::Accounts;
 use crate::layer::libraries::{self, Closure, Elves};
 use crate::layer::merge::{self, Precedence};
 use crate::layer::otp::{self, Otp};
@@ -81,6 +83,9 @@ impl Assembly<'_> {
             lay_data(&mut tree, data, epoch)?;
         }
         let scripts = script::apply(&mut tree, &scripts_of(&selection.packages));
+        for text in give_owners(&mut tree, &selection.packages) {
+            self.reporter.report(Event::Warning { text });
+        }
         lay_pid1(&mut tree, self, &init_conf::render(&start, &recipe.run, &modules, recipe.data.as_ref()))?;
 
         self.reporter.report(Event::Stage { stage: Stage::Prune });
@@ -208,6 +213,40 @@ impl Assembly<'_> {
 /// Joins two paths of the image, both of which are there.
 fn below(directory: &TreePath, path: &TreePath) -> TreePath {
     directory.join(path.as_bytes()).unwrap_or_else(|_| directory.clone())
+}
+
+/// Gives the files of packages that name their owners the numbers of those, now that all accounts are there. Says
+/// what names nobody.
+fn give_owners(tree: &mut Tree, packages: &[UsedPackage]) -> Vec<String> {
+    let mut unknown = BTreeSet::new();
+    if packages.iter().all(|used| used.apk.owners().is_empty()) {
+        return Vec::new();
+    }
+    let accounts = Accounts::of(tree);
+    for used in packages {
+        let name = used.apk.entry().full_name();
+        for Owner { path, user, group } in used.apk.owners() {
+            let place = tree.resolve_parent(path).unwrap_or_else(|| path.clone());
+            // Another package may have it now.
+            let Some(node) = tree.get_mut(&place).filter(|node| *node.origin.part == name) else { continue };
+            let mut id = |what: &str, owner: &str, id: Option<u32>| match (id, owner) {
+                (Some(id), _) => Some(id),
+                (None, "root") => Some(0),
+                (None, _) => {
+                    unknown
+                        .insert(format!("{name} has files of the {what} {owner:?}, who is not in the image"));
+                    None
+                }
+            };
+            if let Some(uid) = id("user", user, accounts.user_id(user)) {
+                node.metadata.uid = uid;
+            }
+            if let Some(gid) = id("group", group, accounts.group_id(group)) {
+                node.metadata.gid = gid;
+            }
+        }
+    }
+    unknown.into_iter().collect()
 }
 
 fn scripts_of(packages: &[UsedPackage]) -> Vec<PackageScript> {

@@ -60,7 +60,7 @@ impl KeysArgs {
             .map(|(of, key)| {
                 serde_json::json!({
                     "name": key.name(),
-                    "type": "RSA",
+                    "type": key.algorithm(),
                     "bits": key.bits(),
                     "fingerprint": fingerprint(key),
                     "repository": of.map(ToString::to_string),
@@ -88,7 +88,9 @@ impl KeysArgs {
 
 fn lines(keys: &[PublicKey]) -> String {
     keys.iter()
-        .map(|key| format!("  {}  RSA {}\n    {}\n", key.name(), key.bits(), fingerprint(key)))
+        .map(|key| {
+            format!("  {}  {} {}\n    {}\n", key.name(), key.algorithm(), key.bits(), fingerprint(key))
+        })
         .collect()
 }
 

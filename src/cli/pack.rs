@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use leanfs::apk::{Dependency, PackageInfo};
+use leanfs::apk::adb::write::{Owners, WriteOptions};
+use leanfs::apk::{Dependency, PackageInfo, adb};
 use leanfs::arch::Arch;
 use leanfs::layer::overlay;
 
 use super::environment::Environment;
 use super::failure::{Because, Failure};
 use super::output_file::write_whole;
-use super::signing::SigningFlags;
+use super::signing::{CompressionFlags, Format, SigningFlags};
 use super::terminal::{OutputMode, Terminal, megabytes};
 
 /// Make an Alpine package of a directory
@@ -52,6 +53,11 @@ pub(super) struct PackArgs {
     /// The file to write [default: NAME-VERSION.apk]
     #[arg(short = 'o', value_name = "FILE")]
     output: Option<PathBuf>,
+    /// The format of the package
+    #[arg(long, value_enum, default_value = "v2")]
+    format: Format,
+    #[command(flatten)]
+    compression: CompressionFlags,
     #[command(flatten)]
     signing: SigningFlags,
     /// Print a JSON object on stdout
@@ -74,6 +80,7 @@ impl PackArgs {
 
     pub(super) fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
         let key = self.signing.load()?;
+        let compression = self.compression.of(self.format)?;
         let epoch = environment.source_date_epoch.unwrap_or(0);
         let unpackable = format!("{} can't be packed", self.directory.display());
         let tree = overlay::read(&self.directory, epoch)
@@ -99,7 +106,13 @@ impl PackArgs {
         let mut scratch =
             tempfile::tempfile().map_err(|error| Failure::unmet(Because::new("no temporary file", error)))?;
         let (_, size) = write_whole(&output, |file| {
-            Ok(leanfs::apk::write::pack(&info, &tree, &[], key.as_ref(), &mut scratch, file)?)
+            Ok(match self.format {
+                Format::V2 => leanfs::apk::write::pack(&info, &tree, &[], key.as_ref(), &mut scratch, file)?,
+                Format::V3 => {
+                    let options = WriteOptions { key: key.as_ref(), compression };
+                    adb::write::pack(&info, &tree, &[], &Owners::default(), &options, file)?
+                }
+            })
         })?;
         let signed_by = key.as_ref().map(|key| key.public().name());
         terminal.object(&serde_json::json!({

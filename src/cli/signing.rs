@@ -2,17 +2,45 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use leanfs::apk::ApkError;
+use leanfs::apk::adb::Compression;
 use leanfs::apk::write::PrivateKey;
 
 use super::failure::{Because, Failure};
+
+/// The formats of packages and indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// As Alpine's servers have it: gzip and tar
+    V2,
+    /// As apk 3 makes it: ADB
+    V3,
+}
+
+/// How format v3 is compressed.
+#[derive(Debug, Args)]
+pub(super) struct CompressionFlags {
+    /// How format v3 is compressed: none, deflate[:LEVEL], zstd[:LEVEL] [default: deflate]
+    #[arg(long, value_name = "METHOD")]
+    compression: Option<Compression>,
+}
+
+impl CompressionFlags {
+    pub(super) fn of(&self, format: Format) -> Result<Compression, Failure> {
+        match (format, self.compression) {
+            (Format::V2, Some(_)) => Err(Failure::usage("--compression is for --format v3: v2 is gzip")),
+            (_, compression) => Ok(compression.unwrap_or_default()),
+        }
+    }
+}
 
 /// Who signs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Signature")]
 pub(super) struct SigningFlags {
-    /// Sign with this RSA key (PEM, as `abuild-keygen` or `openssl genrsa` make it)
+    /// Sign with this key: PEM, RSA (as `abuild-keygen` or `openssl genrsa` make it), or for format v3 also EC on P-256
+    /// or P-384 (`openssl ecparam -genkey -name prime256v1`)
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The file name of the public key, by which apk and leanfs find it [default: FILE's name with .pub]

@@ -256,16 +256,17 @@ pub enum FetchError {
     },
     /// A file in a package is not what its own header says.
     #[error(
-        "the package {location} is inconsistent: {path} has the SHA-1 {found}, and its header says {expected}"
+        "the package {location} is inconsistent: {path} has the {} {found}, and its header says {expected}",
+        hash_of(expected)
     )]
     FileChanged {
         /// The address or path.
         location: String,
         /// The file in the package.
         path: String,
-        /// 40 hexadecimal digits.
+        /// Hexadecimal digits, 40 of a SHA-1, 64 of a SHA-256 or 128 of a SHA-512.
         expected: String,
-        /// 40 hexadecimal digits.
+        /// As many hexadecimal digits.
         found: String,
     },
     /// A package, perhaps well signed, that the index doesn't name.
@@ -297,7 +298,7 @@ pub enum FetchError {
         source: Box<ApkError>,
     },
     /// A directory of keys without one.
-    #[error("{} holds no key: no file whose name ends in .pub", path.display())]
+    #[error("{} holds no key: no file whose name ends in .pub or .pem", path.display())]
     NoKeys {
         /// The directory.
         path: PathBuf,
@@ -338,13 +339,15 @@ pub enum FetchError {
     },
 }
 
-/// The parts of a package in Alpine's format v2, each a gzip member of its own.
+/// The parts of a package: in format v2 each a gzip member of its own, in v3 blocks of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Member {
-    /// Signatures of the control member.
+    /// Signatures of the control member or of the ADB block.
     Signature,
     /// `.PKGINFO` and scripts.
     Control,
+    /// Of format v3: what the package says of itself and of its files.
+    Adb,
     /// The files.
     Data,
 }
@@ -354,6 +357,7 @@ impl fmt::Display for Member {
         f.write_str(match self {
             Self::Signature => "signature",
             Self::Control => "control",
+            Self::Adb => "ADB",
             Self::Data => "data",
         })
     }
@@ -433,7 +437,7 @@ impl FetchError {
             }
             Self::Status { .. } => "try again later, or use another mirror".to_owned(),
             Self::NotFound { .. } | Self::NoSuchFile { .. } => {
-                "check the repository's address and the architecture: a repository holds ARCH/APKINDEX.tar.gz and the packages that it names"
+                "check the repository's address and the architecture: a repository holds ARCH/APKINDEX.tar.gz or ARCH/Packages.adb, and the packages that it names"
                     .to_owned()
             }
             Self::TooLarge { setting: Some(setting), .. } | Self::BeyondLimit { setting, .. } => {
@@ -476,7 +480,7 @@ impl FetchError {
             Self::NoSuchFingerprint { .. } => {
                 "`leanfs keys` lists the keys that are known; name the key's file beside the fingerprint".to_owned()
             }
-            Self::NoKeys { .. } => "give the directory that holds NAME.rsa.pub files, or the file itself".to_owned(),
+            Self::NoKeys { .. } => "give the directory that holds NAME.rsa.pub or NAME.pem files, or the file itself".to_owned(),
             Self::Archive { source, .. } => return source.limit().map(|limit| {
                 format!("no real package does; if this one may, say {}", setting_of(limit).flag())
             }),
@@ -516,7 +520,11 @@ fn tries_of(tries: u32) -> String {
 }
 
 fn hash_of(digits: &str) -> &'static str {
-    if digits.len() == 40 { "SHA-1" } else { "SHA-256" }
+    match digits.len() {
+        40 => "SHA-1",
+        128 => "SHA-512",
+        _ => "SHA-256",
+    }
 }
 
 /// A list that can be read: Alpine's own keys alone are 18.

@@ -1,8 +1,11 @@
 //! Indexes that a trusted key vouches for.
 
+use super::adb_index;
 use super::envelope;
 use super::error::shown;
 use super::{FetchError, FetchErrorKind};
+use crate::apk::adb::MAGIC;
+use crate::apk::adb::index::PackagePath;
 use crate::apk::index::{IndexArchive, IndexLimits};
 use crate::apk::{ApkError, Index, IndexEntry, PublicKey};
 use crate::arch::Arch;
@@ -17,6 +20,18 @@ pub struct VerifiedIndex {
     arch: Arch,
     location: String,
     signed_by: Option<String>,
+    /// Where packages stand below the repository's root; none where format v2 says it.
+    package_path: Option<PackagePath>,
+    layout: Layout,
+}
+
+/// How a repository is laid out (`apk-repositories(5)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// A directory for each architecture, with index and packages.
+    ByArch,
+    /// An index whose own address was given, and packages beside it.
+    Beside,
 }
 
 impl VerifiedIndex {
@@ -54,6 +69,21 @@ impl VerifiedIndex {
         (asked != found).then(|| (format!("v{asked}"), format!("v{found}")))
     }
 
+    /// The path of a package's file below the repository's root.
+    ///
+    /// # Errors
+    /// When the index gives none that is below it.
+    pub(super) fn package_path(&self, entry: &IndexEntry) -> Result<String, FetchError> {
+        match (&self.package_path, self.layout) {
+            (Some(path), _) => path.of(entry).map_err(|reason| FetchError::Malformed {
+                location: self.location.clone(),
+                problem: shown(&reason),
+            }),
+            (None, Layout::ByArch) => Ok(format!("{}/{}", self.arch.alpine(), entry.file_name())),
+            (None, Layout::Beside) => Ok(entry.file_name()),
+        }
+    }
+
     /// Whether the index names exactly this package.
     pub(super) fn names(&self, entry: &IndexEntry) -> bool {
         self.index.entries.iter().any(|named| {
@@ -87,9 +117,10 @@ pub(super) struct IndexSource<'a> {
     pub(super) repository: &'a Repository,
     pub(super) arch: Arch,
     pub(super) location: &'a str,
+    pub(super) layout: Layout,
 }
 
-/// Checks the signature of an index and reads it.
+/// Checks the signature of an index of either format and reads it.
 ///
 /// # Errors
 /// [`FetchErrorKind::Unverified`] unless a trusted key signed it; without any trusted signature it is taken
@@ -99,8 +130,16 @@ pub(super) fn verify(
     source: &IndexSource<'_>,
     trust: &IndexTrust<'_>,
 ) -> Result<VerifiedIndex, FetchError> {
+    if file.starts_with(&MAGIC) {
+        return adb_index::verify(file, source, trust);
+    }
     let &IndexTrust { keys, allow_untrusted, limits, not_before } = trust;
     let location = || source.location.to_owned();
+    if source.location.ends_with(".adb") {
+        // What stands there says by its name that it is no other; apk sees it so too.
+        let problem = "it is of format v2, and its name says that it is of format v3".to_owned();
+        return Err(FetchError::IndexDamaged { location: location(), problem });
+    }
     let within = IndexLimits {
         unpacked: limits.index_unpacked,
         expansion: limits.expansion,
@@ -143,18 +182,32 @@ pub(super) fn verify(
         None => FetchError::Malformed { location: location(), problem: chain(&error) },
     })?;
     index.description = archive.description;
+    taken(index, source, not_before, signed_by, None)
+}
+
+/// The index, if it is for whom it should be and not too old.
+pub(super) fn taken(
+    index: Index,
+    source: &IndexSource<'_>,
+    not_before: Option<i64>,
+    signed_by: Option<String>,
+    package_path: Option<PackagePath>,
+) -> Result<VerifiedIndex, FetchError> {
+    let location = source.location.to_owned();
     check_arch(&index, source)?;
     if let (Some(not_before), newest) = (not_before, index.newest_build())
         && newest.is_none_or(|newest| newest < not_before)
     {
-        return Err(FetchError::IndexTooOld { location: location(), newest, not_before });
+        return Err(FetchError::IndexTooOld { location, newest, not_before });
     }
     Ok(VerifiedIndex {
         index,
         repository: source.repository.clone(),
         arch: source.arch,
-        location: location(),
+        location,
         signed_by,
+        package_path,
+        layout: source.layout,
     })
 }
 

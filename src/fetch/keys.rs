@@ -10,8 +10,8 @@ use crate::recipe::{FINGERPRINT, Repository, RepositorySource, TrustedKey};
 /// A PEM file of the largest key has 2 kB.
 const LARGEST_KEY_FILE: u64 = 64 * 1024;
 
-/// The keys in files, and in directories of files whose names end in `.pub`; Alpine's own if nothing is given.
-/// A key's name is its file's name: that is how signatures refer to it.
+/// The keys in files, and in directories of files whose names end in `.pub` or `.pem` (as keys of format v3 do);
+/// Alpine's own if nothing is given. A key's name is its file's name: that is how signatures refer to it.
 ///
 /// # Errors
 /// When a file can't be read or is no public key, and when a directory has none.
@@ -32,7 +32,7 @@ pub fn load_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, FetchError> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(path).map_err(unreadable)? {
             let file = entry.map_err(unreadable)?.path();
-            if file.extension().is_some_and(|extension| extension == "pub") {
+            if file.extension().is_some_and(|extension| extension == "pub" || extension == "pem") {
                 files.push(file);
             }
         }

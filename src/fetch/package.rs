@@ -1,4 +1,4 @@
-//! Packages that an index vouches for, down to each file.
+//! Packages that an index vouches for, down to each file. Those of format v3 are in `adb_package`.
 //!
 //! The chain, for a package of a [`VerifiedIndex`]:
 //!
@@ -20,17 +20,19 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::adb_package;
 use super::cache::hash_rest;
 use super::envelope;
 use super::error::{Member, shown};
 use super::index::{VerifiedIndex, beyond, chain, limit_of};
 use super::{FetchError, PackageFilter};
+use crate::apk::adb::MAGIC;
 use crate::apk::checksum::{Checksum, sha1};
 use crate::apk::member::split_member;
 use crate::apk::{ApkError, IndexEntry, PackageHead, PackageInfo, PublicKey};
 use crate::archive::{ArchiveError, ArchiveErrorKind, TarEntryKind, TarLimits, TarOptions, read_tar};
 use crate::recipe::InputLimits;
-use crate::tree::{LayerKind, Origin, SpoolWriter, Tree, TreePath};
+use crate::tree::{LayerKind, Origin, SpoolWriter, Tree, TreePath, xattr_belongs_to_file};
 
 /// The pax record with a file's hash, in hexadecimal digits.
 const FILE_HASH: &str = "APK-TOOLS.checksum.SHA1";
@@ -41,11 +43,38 @@ pub struct VerifiedApk {
     entry: IndexEntry,
     info: PackageInfo,
     scripts: Vec<(String, Vec<u8>)>,
+    owners: Vec<Owner>,
     tree: Tree,
     location: String,
 }
 
+/// Who owns a file, by name: format v3 has no numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The file.
+    pub path: TreePath,
+    /// Its user.
+    pub user: String,
+    /// Its group.
+    pub group: String,
+}
+
 impl VerifiedApk {
+    /// A package without files.
+    pub(super) fn new(
+        entry: IndexEntry,
+        info: PackageInfo,
+        scripts: Vec<(String, Vec<u8>)>,
+        location: &str,
+    ) -> Self {
+        let location = location.to_owned();
+        Self { entry, info, scripts, owners: Vec::new(), tree: Tree::new(), location }
+    }
+
+    pub(super) fn with_files(self, owners: Vec<Owner>, tree: Tree) -> Self {
+        Self { owners, tree, ..self }
+    }
+
     /// What its index says of it.
     pub fn entry(&self) -> &IndexEntry {
         &self.entry
@@ -65,6 +94,13 @@ impl VerifiedApk {
     /// Each node's origin is [`LayerKind::Package`] with name and version.
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// Those of its files that name an owner other than root, which only the image's accounts can turn into a number.
+    /// Until then they belong to nobody (65534), as those stay whose owner isn't there. Empty for format v2, which
+    /// has numbers.
+    pub fn owners(&self) -> &[Owner] {
+        &self.owners
     }
 
     /// Its files, to keep.
@@ -102,6 +138,12 @@ pub(super) fn unpack(
 ) -> Result<VerifiedApk, FetchError> {
     let package = Package { name: shown(&entry.full_name()), location };
     let unreadable = |error| FetchError::io(path, "read", error);
+    let mut magic = Vec::new();
+    (&file).take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(unreadable)?;
+    file.rewind().map_err(unreadable)?;
+    if magic == MAGIC {
+        return adb_package::unpack(&file, path, &package, index, entry, filter, verification);
+    }
     let head = {
         let mut reader = BufReader::with_capacity(64 * 1024, &file);
         match PackageHead::read_within(&mut reader, verification.limits.control_size) {
@@ -139,23 +181,17 @@ pub(super) fn unpack(
     }
     file.seek(SeekFrom::Start(head.data_offset)).map_err(unreadable)?;
     let tree = unpack_data(&file, head.data_offset, data_hash, entry, &package, filter, verification)?;
-    Ok(VerifiedApk {
-        entry: entry.clone(),
-        info: head.info,
-        scripts: head.scripts,
-        tree,
-        location: location.to_owned(),
-    })
+    Ok(VerifiedApk::new(entry.clone(), head.info, head.scripts, location).with_files(Vec::new(), tree))
 }
 
 /// What messages name.
-struct Package<'a> {
-    name: String,
-    location: &'a str,
+pub(super) struct Package<'a> {
+    pub(super) name: String,
+    pub(super) location: &'a str,
 }
 
 impl Package<'_> {
-    fn damaged(&self, member: Member, problem: String) -> FetchError {
+    pub(super) fn damaged(&self, member: Member, problem: String) -> FetchError {
         let (package, location) = (self.name.clone(), self.location.to_owned());
         FetchError::MemberDamaged { package, location, member, problem }
     }
@@ -201,7 +237,7 @@ fn check_head(
     let is_another = (found_name, found_version) != (&entry.name, &entry.version);
     if !head.is(&entry.control_hash) {
         let (what, found) = match entry.control_hash {
-            Checksum::Sha1(_) => ("SHA-1", hex::encode(head.control_sha1)),
+            Checksum::Sha1(_) | Checksum::Short(_) => ("SHA-1", hex::encode(head.control_sha1)),
             Checksum::Sha256(_) => ("SHA-256", hex::encode(head.control_sha256)),
         };
         if well_signed || is_another {
@@ -295,7 +331,13 @@ fn unpack_data(
         path_depth: limits.path_depth,
         name_bytes: limits.names_size,
     };
-    let mut options = TarOptions { limits: tar_limits, keep: &keep, sha1: true, inspect: &mut inspect };
+    let mut options = TarOptions {
+        limits: tar_limits,
+        keep: &keep,
+        sha1: true,
+        xattrs: &xattr_belongs_to_file,
+        inspect: &mut inspect,
+    };
     let entries = match read_tar(&mut member, &mut spool, &mut options) {
         Ok(entries) => entries,
         Err(ArchiveError { kind: ArchiveErrorKind::Io(error), .. }) if is_of_disk(&error) => {
@@ -327,7 +369,7 @@ fn unpack_data(
 }
 
 /// Whether an error is the spool's disk and not the archive's contents.
-fn is_of_disk(error: &io::Error) -> bool {
+pub(super) fn is_of_disk(error: &io::Error) -> bool {
     error.raw_os_error().is_some()
         || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,6 +1,8 @@
 //! Users and groups: `/etc/passwd`, `/etc/group` and `/etc/shadow` (`passwd(5)`, `group(5)`, `shadow(5)`), and
 //! what busybox's `addgroup -S` and `adduser -S` would do to them.
 
+use crate::tree::{Tree, TreePath};
+
 /// Identifiers that system users and groups are given, as busybox does.
 const SYSTEM_IDS: std::ops::RangeInclusive<u32> = 100..=999;
 /// busybox's group for system users without one of their own.
@@ -108,6 +110,26 @@ impl Accounts {
             text.push('\n');
         }
         self.group = text;
+    }
+
+    /// Those that a tree holds; of what it doesn't have, nothing.
+    pub fn of(tree: &Tree) -> Self {
+        /// Far more than any image has.
+        const MOST: u64 = 16 << 20;
+        let read = |path: &[u8]| {
+            let (_, content) = tree.file(&TreePath::parse(path).ok()?)?;
+            String::from_utf8(content.read(MOST).ok()?).ok()
+        };
+        Self {
+            passwd: read(b"etc/passwd").unwrap_or_default(),
+            group: read(b"etc/group").unwrap_or_default(),
+            shadow: read(b"etc/shadow"),
+        }
+    }
+
+    /// The identifier of a user.
+    pub fn user_id(&self, name: &str) -> Option<u32> {
+        id_of(&self.passwd, name)
     }
 
     /// The identifier of a group.

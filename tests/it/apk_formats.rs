@@ -194,7 +194,7 @@ fn path(text: &str) -> TreePath {
 }
 
 /// Everything that a package can hold.
-fn sample_tree() -> ValidTree {
+pub(crate) fn sample_tree() -> ValidTree {
     let origin = Origin::skeleton();
     let node = |kind, mode| {
         Node::new(kind, Metadata { mode, mtime: 1_700_000_000, ..Metadata::FILE }, origin.clone())
@@ -218,7 +218,7 @@ fn sample_tree() -> ValidTree {
     tree.validate().expect("valid")
 }
 
-fn sample_info() -> PackageInfo {
+pub(crate) fn sample_info() -> PackageInfo {
     PackageInfo {
         name: "hello".to_owned(),
         version: "1.2.3_rc1-r4".to_owned(),

@@ -24,6 +24,7 @@ fn linux_virt() -> Option<Tree> {
         limits: TarLimits::default(),
         keep: &|path| path.as_bytes().starts_with(b"lib/modules/"),
         sha1: false,
+        xattrs: &|_| false,
         inspect: &mut |_| Ok(()),
     };
     let tar = archive::open(&file).expect("an .apk");

@@ -44,6 +44,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "beam_rel" => [made("releases/1/tiny.rel"), erlang(".rel")].concat(),
         "apk_key" => vec![key_file()],
         "apk_dependency" => return vec![DEPENDENCIES.as_bytes().to_vec()],
+        "apk_adb" => return crate::adb::seeds(),
         _ if target.starts_with("apk_") || target == "tar" => return packaged(directory.path(), target),
         other => panic!("no seeds for {other}"),
     };

@@ -248,6 +248,7 @@ fn read_back(bytes: &[u8]) -> Tree {
         limits: TarLimits::default(),
         keep: &|_| true,
         sha1: false,
+        xattrs: &|_| false,
         inspect: &mut |entry| {
             let records = entry.pax.iter();
             let of = records.filter_map(|(keyword, value)| {

@@ -25,6 +25,7 @@ fn linux_virt() -> Option<Tree> {
         limits: TarLimits::default(),
         keep: &|path| kernel::is_wanted(path),
         sha1: false,
+        xattrs: &|_| false,
         inspect: &mut |_| Ok(()),
     };
     let tar = archive::open(&file).expect("an .apk");

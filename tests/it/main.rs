@@ -1,5 +1,6 @@
 //! Integration tests: one module a capability.
 
+mod adb;
 mod apk_formats;
 mod beam;
 mod beam_rewrite;
@@ -42,3 +43,4 @@ mod start;
 mod strip;
 mod tiny;
 mod vm;
+mod vouched;

@@ -144,6 +144,117 @@ fn equal_directories_make_equal_packages() {
     }
 }
 
+/// The same in format v3, signed by an EC key; and beside a repository of format v2.
+#[test]
+fn repositories_of_format_v3_are_assembled_from() {
+    let place = Place::new();
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/leanfs-test-ec.pem");
+    let public = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/leanfs-test-ec.pub.pem");
+    fs_err::create_dir_all(place.path("v3/x86_64")).expect("made");
+    let package = "v3/x86_64/welcome-1.0-r0.apk";
+    for compression in ["none", "deflate:9", "zstd"] {
+        let flags = [
+            "--name",
+            "welcome",
+            "--pkgver",
+            "1.0-r0",
+            "--arch",
+            "x86_64",
+            "--depends",
+            "cmd:greet",
+            "--replaces",
+            "greeting",
+        ];
+        let format = ["--format", "v3", "--compression", compression, "--key", key];
+        place.succeed(&[&["pack", "files", "-o", package][..], &flags, &format].concat());
+        let bytes = fs_err::read(place.path(package)).expect("written");
+        place.succeed(&[&["pack", "files", "-o", package][..], &flags, &format].concat());
+        assert!(bytes == fs_err::read(place.path(package)).expect("written"), "the same twice");
+        let said =
+            place.succeed(&[&["index", package, "-o", "v3/x86_64/Packages.adb"][..], &format].concat());
+        assert!(said.contains("signed, leanfs-test-ec.pem.pub verifies it"), "{said}");
+        let wanted =
+            ["--package", "welcome", "--repository", "v3", "--key", PUBLIC, "--key", public, "--offline"];
+        let output = place.assemble(&wanted);
+        // Both packages bring the same file, and this one may.
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let names: Vec<String> = place.manifest().packages.into_iter().map(|package| package.name).collect();
+        assert_eq!(names, ["greeting", "welcome"], "{compression}");
+    }
+    let failed =
+        place.assemble(&["--package", "welcome", "--repository", "v3", "--key", PUBLIC, "--offline"]);
+    assert_fails(&failed, 3, &["which is not trusted"]);
+    for (arguments, code, text) in [
+        (&["index", package][..], 1, "is a package of format v3"),
+        (&["index", PACKAGE, "--pkgname-spec", "${name}-${version}.apk"], 2, "for --format v3"),
+        (&["index", PACKAGE, "--format", "v3", "--pkgname-spec", "../x"], 2, "no path of packages"),
+        (&["index", PACKAGE, "--compression", "zstd"], 2, "--compression is for --format v3"),
+        (&["index", PACKAGE, "--key", key], 1, "an EC key"),
+        (&["index", PACKAGE, "--format", "v3", "--compression", "gzip"], 2, "none, deflate"),
+    ] {
+        assert_fails(&place.run(arguments), code, &[text]);
+    }
+}
+
+/// Format v3 names owners: they get the numbers that the image's accounts have, those that scripts make included.
+#[test]
+fn owners_by_name_get_the_numbers_of_the_image() {
+    use leanfs::apk::PackageInfo;
+    use leanfs::apk::adb::write::{Owners, WriteOptions, index_package, pack, write_index};
+    use leanfs::tree::{Content, Metadata, Node, Origin, Tree};
+
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("v3/x86_64")).expect("made");
+    let mut tree = Tree::new();
+    for (path, content, uid) in [
+        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nlp:x:4:7:lp:/var/spool/lpd:/sbin/nologin\n", 0),
+        ("etc/group", "root:x:0:root\nlp:x:7:lp\n", 0),
+        ("etc/of-lp", "x", 1),
+        ("etc/of-somebody", "x", 2),
+    ] {
+        let metadata = Metadata { uid, gid: uid, ..Metadata::FILE };
+        let content = Content::from_bytes(content.as_bytes().to_vec());
+        tree.insert_with_parents(
+            path.parse().expect("good"),
+            Node::file(content, metadata, Origin::skeleton()),
+        );
+    }
+    let names: std::collections::BTreeMap<u32, String> =
+        [(1, "lp".to_owned()), (2, "somebody".to_owned())].into();
+    let owners = Owners { users: names.clone(), groups: names };
+    let [name, version, arch] = ["owned", "1-r0", "x86_64"].map(str::to_owned);
+    let info = PackageInfo { name, version, arch, ..PackageInfo::default() };
+    let (options, mut bytes) = (WriteOptions::default(), Vec::new());
+    pack(&info, &tree.validate().expect("valid"), &[], &owners, &options, &mut bytes).expect("packed");
+    fs_err::write(place.path("v3/x86_64/owned-1-r0.apk"), &bytes).expect("written");
+    let entry = index_package(&bytes[..], bytes.len() as u64).expect("whole");
+    let pem = fs_err::read(PRIVATE).expect("a key");
+    let key = leanfs::apk::write::PrivateKey::from_pem("leanfs-test.rsa.pub", &pem).expect("a good key");
+    let (options, mut index) = (WriteOptions { key: Some(&key), ..options }, Vec::new());
+    write_index(&[entry], "", None, &options, &mut index).expect("written");
+    fs_err::write(place.path("v3/x86_64/Packages.adb"), index).expect("written");
+
+    let flags = ["--package", "owned", "--repository", "v3", "--key", PUBLIC, "--offline"];
+    let output = place.assemble(&[&flags[..], &["--prune", "none"]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("owned-1-r0 has files of the user \"somebody\", who is not in the image"),
+        "{stderr}"
+    );
+    let cpio = fs_err::read(place.path("leanfs/initramfs.cpio")).expect("written");
+    for (path, expected) in
+        [("etc/of-lp", (4, 7)), ("etc/of-somebody", (65_534, 65_534)), ("etc/passwd", (0, 0))]
+    {
+        // newc: the name follows the header of 110 bytes; of its fields c_uid is the third, c_gid the fourth.
+        let name = format!("{path}\0");
+        let at = cpio.windows(name.len()).position(|window| window == name.as_bytes()).expect("in the image");
+        let header = std::str::from_utf8(&cpio[at - 110..at]).expect("hexadecimal digits");
+        let field = |start: usize| u32::from_str_radix(&header[start..start + 8], 16).expect("a number");
+        assert_eq!((field(22), field(30)), expected, "{path}");
+    }
+}
+
 #[test]
 fn what_is_not_verified_is_3() {
     let place = Place::new();

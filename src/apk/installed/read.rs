@@ -156,7 +156,7 @@ fn access(text: &str) -> Result<Access, String> {
 
 fn hash_of(text: &str) -> Result<[u8; 20], String> {
     match text.parse::<Checksum>().map_err(|error| error.to_string())? {
-        Checksum::Sha1(hash) => Ok(hash),
+        Checksum::Sha1(hash) | Checksum::Short(hash) => Ok(hash),
         Checksum::Sha256(_) => Err("a hash of 20 bytes (Q1) is expected".to_owned()),
     }
 }

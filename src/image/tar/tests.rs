@@ -49,6 +49,7 @@ fn entries(bytes: &[u8]) -> Vec<String> {
         limits: TarLimits::default(),
         keep: &|_| true,
         sha1: false,
+        xattrs: &|_| false,
         inspect: &mut |entry| {
             let records: Vec<&str> = entry.pax.keys().map(String::as_str).collect();
             seen.push(format!("{} {:?} {}", entry.path, entry.kind, records.join(" ")).trim_end().to_owned());

@@ -526,3 +526,26 @@ fn the_first_of_several_errors_is_told() {
         assert!(error.to_string().contains("p03"), "{error}");
     }
 }
+
+/// Capabilities and the like come into the tree; labels of the machine that packed don't.
+#[test]
+fn extended_attributes_come_into_the_tree() {
+    use leanfs::tree::{Content, Metadata, Node, Origin};
+    let content = Content::from_bytes(b"x".to_vec());
+    let mut node = Node::file(content, Metadata::PROGRAM, Origin::skeleton());
+    let kept: [(&[u8], &[u8]); 4] = [
+        (b"security.capability", b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+        (b"system.posix_acl_access", b"\x02\0\0\0"),
+        (b"trusted.t", b"\n=\0"),
+        (b"user.note", b""),
+    ];
+    let dropped: [(&[u8], &[u8]); 2] =
+        [(b"security.selinux", b"system_u:object_r:bin_t:s0\0"), (b"security.SMACK64", b"_")];
+    node.xattrs = kept.iter().chain(&dropped).map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    let case = Case::new(&TestRepo::new().package("a", "1.0-r0").node("usr/bin/a", node));
+    let apks = case.fetch().expect("verified");
+    let found = apks[0].tree().get(&"usr/bin/a".parse().expect("good")).expect("there");
+    let found: Vec<(&[u8], &[u8])> =
+        found.xattrs.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+    assert_eq!(found, kept);
+}

@@ -218,6 +218,7 @@ fn what_is_left_out_hides_nothing() {
             limits: TarLimits::default(),
             keep: &|path| path.as_bytes() != b"dropped",
             sha1: false,
+            xattrs: &|_| false,
             inspect: &mut |_| Ok(()),
         };
         read_tar(&tar.0[..], &mut spool, &mut options).expect_err("it stands below what is no directory");
@@ -336,7 +337,8 @@ fn the_longest_paths_do_not_fill_the_memory() {
     }
     let mut spool = SpoolWriter::new_in(&std::env::temp_dir()).expect("a spool");
     let limits = TarLimits { name_bytes: 1 << 20, ..TarLimits::default() };
-    let mut options = TarOptions { limits, keep: &|_| false, sha1: false, inspect: &mut |_| Ok(()) };
+    let mut options =
+        TarOptions { limits, keep: &|_| false, sha1: false, xattrs: &|_| false, inspect: &mut |_| Ok(()) };
     let error = read_tar(&tar.0[..], &mut spool, &mut options).expect_err("1.2 MB of names");
     assert_eq!(error.limit(), Some(TarLimit::NameBytes));
 }

@@ -103,6 +103,7 @@ impl Machine {
             limits: TarLimits::default(),
             keep: &|path| kernel::is_wanted(path),
             sha1: false,
+            xattrs: &|_| false,
             inspect: &mut |_| Ok(()),
         };
         let entries = archive::read_tar(archive::open(&package).expect("an .apk"), &mut spool, &mut options)
