@@ -20,6 +20,10 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    pub(super) fn with_capacity(names: usize) -> Self {
+        Self { by_text: HashMap::with_capacity(names), buckets: Vec::with_capacity(names) }
+    }
+
     /// The name, and whether it was not known before.
     pub(super) fn intern(&mut self, text: &'a str) -> (NameId, bool) {
         let next = NameId::new(self.buckets.len());

@@ -16,7 +16,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// The world afterwards, as `apk` sorts it.
     pub world: Vec<Dependency>,
-    /// What is installed afterwards: first what changes, then the rest in apk's order.
+    /// What is installed afterwards, in apk's order, as far as it is known: without files.
     pub packages: Vec<InstalledPackage>,
     /// Names of installed packages that no repository has any more, sorted.
     pub unavailable: Vec<String>,
@@ -124,10 +124,9 @@ pub(super) fn assemble(
         let Some(id) = step.new else { continue };
         let package = universe.package(id);
         let tag = Some(universe.tags[tag_of(universe, solver, id)].0).filter(|tag| !tag.is_empty());
-        let entry = package.entry.clone();
         packages.push(InstalledPackage {
             repository_tag: tag.map(str::to_owned),
-            ..InstalledPackage::new(entry)
+            ..InstalledPackage::new(package.entry.clone())
         });
         let providers = &universe.name(package.name).providers;
         let in_repository = providers.iter().any(|p| universe.package(p.package).repositories != 0);

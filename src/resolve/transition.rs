@@ -96,7 +96,7 @@ impl<'u, 'a> Transition<'_, 'u, 'a> {
             self.remove_if_orphaned(id);
             self.work();
         }
-        for &wanted in &self.solver.world().to_vec() {
+        for &wanted in &universe.world {
             self.stack.push(Task::Requirement(None, wanted));
             self.work();
         }

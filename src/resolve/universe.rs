@@ -97,16 +97,19 @@ type Identity = [u8; 20];
 impl<'a> Universe<'a> {
     /// Everything but what is wanted.
     pub(super) fn new(system: &System<'a>) -> Self {
+        let entries: usize = system.installed.len()
+            + system.repositories.sources.iter().map(|source| source.index.entries.len()).sum::<usize>();
         let mut universe = Self {
-            names: Vec::new(),
-            packages: Vec::new(),
+            // Alpine's packages have about two names each.
+            names: Vec::with_capacity(entries * 2),
+            packages: Vec::with_capacity(entries),
             installed: Vec::new(),
             world: Vec::new(),
             tags: vec![("", 0)],
             reachable: 0,
-            interned: Names::default(),
+            interned: Names::with_capacity(entries * 2),
         };
-        let mut known: HashMap<Identity, PackageId> = HashMap::new();
+        let mut known: HashMap<Identity, PackageId> = HashMap::with_capacity(entries);
         let arch = system.repositories.arch;
         // Names and tags in the order in which apk meets them.
         universe.requirements(system.world);

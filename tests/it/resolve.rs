@@ -6,6 +6,7 @@ mod by_chance;
 mod cases;
 mod command;
 mod explained;
+mod found;
 
 use std::path::{Path, PathBuf};
 

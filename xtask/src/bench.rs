@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: leanfs beside the usual tools on the same files, on this machine.
 
 pub(crate) mod images;
+pub(crate) mod resolve;
 mod start;
 
 use std::path::Path;
@@ -101,6 +102,7 @@ pub(crate) fn run() -> Result<()> {
         images.into_iter().map(|(name, output)| (format!("leanfs, profile {name}"), output)).collect();
     let named: Vec<(&str, _)> = named.iter().map(|(name, output)| (name.as_str(), output.clone())).collect();
     start::compare(&project.join("_build/prod/rel/hello"), "hello", &named, "hello from")?;
+    resolve::compare()?;
     images::compare()
 }
 

@@ -27,7 +27,7 @@ usage: cargo xtask TASK
   test [--full]    everything that CI runs; --full also what CI only samples
   mirror [DIR]     a real, signed Alpine repository (default target/mirror)
   fuzz [S] [NAME]… the fuzz targets, S seconds each (default 20); what is found is kept in target/fuzz/artifacts
-  bench [images]   leanfs beside the usual tools, on this machine; or file system images alone
+  bench [images|resolve]   leanfs beside the usual tools, on this machine; or one part alone
   setup            what the other tasks do first: installs what is missing
 ";
 
@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         ["fuzz", targets @ ..] => fuzz::run(fuzz::SECONDS, targets).map(drop),
         ["bench"] => bench::run(),
         ["bench", "images"] => bench::images::compare(),
+        ["bench", "resolve"] => bench::resolve::compare(),
         // What `bench` measures, in a process of its own.
         ["image", format, compression, threads, directory, image] => {
             bench::images::write(format, compression, threads, Path::new(directory), Path::new(image))

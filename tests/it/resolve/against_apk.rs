@@ -14,14 +14,14 @@ use super::apk_says::{Repository, World, normalised, run};
 use super::by_chance::{self, Numbers, Repositories, Text};
 
 /// A directory in which the real `apk` finds a system and repositories.
-struct Sandbox {
+pub(super) struct Sandbox {
     apk: PathBuf,
     arch: String,
     directory: tempfile::TempDir,
 }
 
 impl Sandbox {
-    fn new(apk: PathBuf, arch: &str) -> Self {
+    pub(super) fn new(apk: PathBuf, arch: &str) -> Self {
         let sandbox =
             Self { apk, arch: arch.to_owned(), directory: tempfile::tempdir().expect("a directory") };
         for path in ["root/lib/apk/db", "root/etc/apk", "root/var/cache/apk"] {
@@ -80,7 +80,7 @@ impl Sandbox {
     /// What `apk` says; nothing if it does not come to an end, as with some broken worlds.
     fn run(&self, arguments: &[String]) -> Option<String> {
         let output = Command::new("timeout")
-            .arg("5")
+            .arg("20")
             .arg(&self.apk)
             .arg("--root")
             .arg(self.path("root"))
@@ -105,7 +105,7 @@ fn as_installed(package: &InstalledPackage) -> String {
 
 /// What must be the same: every word in its place. Of errors, each line's words in any order, as `apk` lists who
 /// requires something in the order of its hash table.
-fn comparable(text: &str) -> Vec<String> {
+pub(super) fn comparable(text: &str) -> Vec<String> {
     // To apk, a virtual package has something wrong with it whenever anything is wrong. Which dependency is
     // broken is said otherwise.
     let mut in_virtual = false;
@@ -138,15 +138,15 @@ const MOST_SHOWN: usize = 3;
 
 /// A system, repositories and a command that both are asked.
 #[derive(Clone)]
-struct Question {
-    repositories: Vec<Text>,
-    installed: Vec<InstalledPackage>,
-    wanted: Vec<Dependency>,
-    arguments: Vec<String>,
+pub(super) struct Question {
+    pub(super) repositories: Vec<Text>,
+    pub(super) installed: Vec<InstalledPackage>,
+    pub(super) wanted: Vec<Dependency>,
+    pub(super) arguments: Vec<String>,
 }
 
 impl Question {
-    fn world(&self) -> World {
+    pub(super) fn world(&self) -> World {
         World {
             repositories: by_chance::parse(&self.repositories),
             installed: InstalledDatabase { packages: self.installed.clone() },
@@ -156,7 +156,7 @@ impl Question {
         }
     }
 
-    fn write(&self, sandbox: &Sandbox) {
+    pub(super) fn write(&self, sandbox: &Sandbox) {
         for (place, text) in self.repositories.iter().enumerate() {
             sandbox.write_index(place, &text.packages.concat());
         }
@@ -165,7 +165,7 @@ impl Question {
     }
 
     /// What is found and what apk says.
-    fn answers(&self, sandbox: &Sandbox) -> Option<(String, String)> {
+    pub(super) fn answers(&self, sandbox: &Sandbox) -> Option<(String, String)> {
         let expected = sandbox.run(&self.arguments)?;
         Some((run(&self.world(), &self.arguments), expected))
     }

@@ -160,14 +160,6 @@ fn each_problem_has_both_sides_and_what_to_do() {
                 "hint: to take it from there, ask for only-edge@edge",
             ][..],
         ),
-        (
-            &["x\u{430}"][..],
-            &[
-                "x\\u{430} is in no repository",
-                "  wanted by x\\u{430}",
-                "hint: check the name x\\u{430}, or add the repository that has it (Alpine's `community`, perhaps)",
-            ][..],
-        ),
     ] {
         let expected = format!("the packages can't be selected:\n  {}", lines.join("\n  "));
         assert_eq!(explain(wanted), expected, "{wanted:?}");
