@@ -1,7 +1,7 @@
 //! Alpine's formats (version 2), and tar streams.
 
 use leanfs::apk::index::IndexArchive;
-use leanfs::apk::{Dependency, Index, PackageHead, PackageInfo, PublicKey, version};
+use leanfs::apk::{Dependency, Index, InstalledDatabase, PackageHead, PackageInfo, PublicKey, version};
 use leanfs::archive::{self, TarLimits, TarOptions};
 use leanfs::tree::{LayerKind, Origin, SpoolWriter};
 
@@ -42,6 +42,16 @@ pub fn apk_info(bytes: &[u8]) {
     let Ok(info) = PackageInfo::parse(bytes) else { return };
     if let Ok(text) = info.to_text() {
         assert_eq!(PackageInfo::parse(text.as_bytes()).ok(), Some(info));
+    }
+}
+
+/// The database of installed packages: what is written of it is read again as the same.
+pub fn apk_installed(bytes: &[u8]) {
+    let Ok(mut database) = InstalledDatabase::parse(bytes) else { return };
+    let _ = (database.read_triggers(bytes), database.read_scripts(bytes));
+    if let Ok(text) = database.to_bytes() {
+        let again = InstalledDatabase::parse(&text).expect("it was written");
+        assert_eq!(again.to_bytes().expect("it could be written"), text);
     }
 }
 

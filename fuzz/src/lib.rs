@@ -9,7 +9,9 @@ mod beam;
 mod elf;
 
 pub use adb::apk_adb;
-pub use apk::{apk_dependency, apk_index, apk_index_text, apk_info, apk_key, apk_package, tar};
+pub use apk::{
+    apk_dependency, apk_index, apk_index_text, apk_info, apk_installed, apk_key, apk_package, tar,
+};
 pub use beam::{beam_app, beam_boot, beam_code, beam_module, beam_rel, beam_term};
 pub use elf::{elf_read, elf_strip};
 
@@ -17,7 +19,7 @@ pub use elf::{elf_read, elf_strip};
 pub type Entry = fn(&[u8]);
 
 /// All of them, by the names of the targets.
-pub const ENTRIES: [(&str, Entry); 16] = [
+pub const ENTRIES: [(&str, Entry); 17] = [
     ("elf_read", elf_read),
     ("elf_strip", elf_strip),
     ("beam_module", beam_module),
@@ -30,6 +32,7 @@ pub const ENTRIES: [(&str, Entry); 16] = [
     ("apk_index_text", apk_index_text),
     ("apk_package", apk_package),
     ("apk_info", apk_info),
+    ("apk_installed", apk_installed),
     ("apk_dependency", apk_dependency),
     ("apk_key", apk_key),
     ("tar", tar),

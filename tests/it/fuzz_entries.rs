@@ -45,6 +45,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "apk_key" => vec![key_file()],
         "apk_dependency" => return vec![DEPENDENCIES.as_bytes().to_vec()],
         "apk_adb" => return crate::adb::seeds(),
+        "apk_installed" => return vec![INSTALLED.as_bytes().to_vec()],
         _ if target.starts_with("apk_") || target == "tar" => return packaged(directory.path(), target),
         other => panic!("no seeds for {other}"),
     };
@@ -54,6 +55,12 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 /// A line each.
 const DEPENDENCIES: &str = "musl>=1.2.5-r0\nso:libz.so.1=1.3.1\n!dash\n!busybox<1.37\npc:zlib~1.3\n/bin/sh\n\
     cmd:git@edge>2.0_rc1\n1.2.3a_alpha1_p2-r7\n0.99f7-r0\n20251123\n1.0_git20240101~0123abcd-r0\n";
+
+/// Two packages: one with everything that can stand in a database, one without files.
+const INSTALLED: &str = "C:Q19cIuu/B2wmiclbRdRyuhlR/qZTg=\nP:a\nV:3.7.2-r0\nA:x86_64\nS:6471\nI:6552\nT:text\nU:\n\
+    L:MIT\no:a\nm:N <n@example.com>\nt:1774422169\nc:15b3b781\nk:10\nD:b=3.7.2-r0 /bin/sh\np:cmd:x=1\ni:a b\n\
+    g:one two\nr:old<3 older\nq:1000\ns:edge\nf:fsxS\nF:\nR:x\nF:etc\nM:0:0:700\nR:motd\na:1:2:4755\n\
+    Z:Q1SLkS9hBidUbPwwrw+XR0Whv3ww8=\n\nC:Q1xmQgSFQmCEJjunZNOpyQlQY1mkI=\nP:b\nV:1\nS:0\nI:0\nT:\nU:\nL:\n\n";
 
 /// A repository of two packages, as the targets take it.
 fn packaged(directory: &Path, target: &str) -> Vec<Vec<u8>> {
