@@ -185,3 +185,36 @@ fn another_host_never_sees_the_credentials() {
         }
     }
 }
+
+#[test]
+fn every_limit_has_a_documented_flag_and_key() {
+    let directory = tempfile::tempdir().expect("a directory");
+    TestRepo::new().package("a", "1.0-r0").build(&directory.path().join("r"));
+    let leanfs = |arguments: &[&str]| {
+        let output = crate::cli::leanfs(directory.path(), arguments).output().expect("leanfs runs");
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (_, help) = leanfs(&["resolve", "--help"]);
+    let key = crate::repo::key_file();
+    let key = key.to_str().expect("text");
+    let resolve = ["resolve", "a", "--arch", "x86_64", "--repository", "r", "--key", key];
+    for &limit in InputLimit::ALL {
+        assert!(help.contains(limit.name()), "{limit} in:\n{help}");
+        let (code, text) = leanfs(&[&resolve[..], &["--limit", &format!("{limit}=1000000")]].concat());
+        assert_eq!(code, Some(0), "{limit}: {text}");
+        let (code, text) = leanfs(&[&resolve[..], &["--limit", &format!("{limit}=0")]].concat());
+        assert_eq!(code, Some(2), "{limit}: {text}");
+        let file = directory.path().join("leanfs.toml");
+        std::fs::write(&file, format!("[limits]\n{limit} = 1000000\n")).expect("written");
+        let (code, text) = leanfs(&resolve);
+        assert_eq!(code, Some(0), "{limit}: {text}");
+        std::fs::remove_file(file).expect("removed");
+    }
+    // The file's limits hold, and flags win over them.
+    std::fs::write(directory.path().join("leanfs.toml"), "[limits]\nindex_size = 10\n").expect("written");
+    let (code, text) = leanfs(&resolve);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("--limit index_size=SIZE"), "{text}");
+    let (code, text) = leanfs(&[&resolve[..], &["--limit", "index_size=1 MiB"]].concat());
+    assert_eq!(code, Some(0), "{text}");
+}
