@@ -284,7 +284,7 @@ fn what_is_not_verified_is_3() {
 fn what_is_in_no_repository_is_1_and_says_who_wanted_it() {
     let place = Place::new();
     let failed = place.assemble(&["--key", PUBLIC, "--offline", "--package", "nosuch"]);
-    assert_fails(&failed, 1, &["nosuch is in no repository", "wanted by: nosuch", "Hint: "]);
+    assert_fails(&failed, 1, &["nosuch is in no repository", "wanted by nosuch", "Hint: "]);
 }
 
 #[test]

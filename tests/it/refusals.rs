@@ -130,7 +130,7 @@ fn packages_that_contradict_each_other() {
     place.refuses(
         &["--package", "app"],
         1,
-        &["library-2-r0 can't be installed", "does not satisfy: app → library<2"],
+        &["library-2-r0 can't be installed", "ruled out by app → library<2"],
     );
     place.refuses(
         &["--package", "one", "--package", "two"],

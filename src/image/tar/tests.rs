@@ -1,5 +1,5 @@
 use super::*;
-use crate::archive::{TarLimits, TarOptions, read_tar, read_whole_tar};
+use crate::archive::{TarLimits, TarOptions, read_tar};
 use crate::tree::{Metadata, Origin, SpoolWriter, Tree};
 
 fn path(bytes: impl AsRef<[u8]>) -> TreePath {
@@ -36,9 +36,23 @@ fn spool() -> SpoolWriter {
     SpoolWriter::new_in(&std::env::temp_dir()).expect("a spool")
 }
 
+/// Paths may be as deep as trees can be.
+fn limits() -> TarLimits {
+    TarLimits { path_depth: 4096, ..TarLimits::default() }
+}
+
 /// What our own reader makes of an archive, without its extended attributes, which it gives to nobody but `inspect`.
 fn back(bytes: &[u8]) -> String {
-    let tree = read_whole_tar(bytes, spool(), &Origin::skeleton()).expect("readable");
+    let mut spool = spool();
+    let mut options = TarOptions {
+        limits: limits(),
+        keep: &|_| true,
+        sha1: false,
+        xattrs: &|_| false,
+        inspect: &mut |_| Ok(()),
+    };
+    let entries = read_tar(bytes, &mut spool, &mut options).expect("readable");
+    let tree = entries.into_tree(&spool.finish().expect("room"), &Origin::skeleton());
     tree.validate().expect("valid").dump().expect("readable")
 }
 
@@ -46,7 +60,7 @@ fn back(bytes: &[u8]) -> String {
 fn entries(bytes: &[u8]) -> Vec<String> {
     let mut seen = Vec::new();
     let mut options = TarOptions {
-        limits: TarLimits::default(),
+        limits: limits(),
         keep: &|_| true,
         sha1: false,
         xattrs: &|_| false,
