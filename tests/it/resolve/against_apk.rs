@@ -119,6 +119,8 @@ pub(super) fn comparable(text: &str) -> Vec<String> {
     let mut words: Vec<String> = normalised(&text).split(' ').map(str::to_owned).collect();
     if text.contains("ERROR:") {
         words.sort_unstable();
+        // Two packages of one name and version are told twice by apk, and once here.
+        words.dedup();
     }
     words
 }
