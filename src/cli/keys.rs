@@ -1,9 +1,11 @@
 //! `leanfs keys`.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::Args;
+use leanfs::apk::adb::{self, AdbHead, AdbSignature};
 use leanfs::apk::index::IndexArchive;
 use leanfs::apk::{PackageHead, PublicKey, Signature};
 use leanfs::fetch::{load_repository_keys, sha256_of_rest};
@@ -103,13 +105,10 @@ fn check(files: &[PathBuf], trusted: &Trusted, terminal: &Terminal) -> Result<()
     let mut objects = Vec::new();
     let mut unsigned = Vec::new();
     for file in files {
-        let (signatures, signed) = signatures(file)?;
+        let claims = claims(file)?;
         let mut signers = Vec::new();
-        for signature in &signatures {
-            let fits = |key: &PublicKey| {
-                key.name() == signature.key_name
-                    && key.verify(signature.kind, &signed, &signature.bytes).is_ok()
-            };
+        for claim in &claims {
+            let fits = &claim.fits;
             for (of, key) in trusted.all().filter(|(_, key)| fits(key)) {
                 let place = of.map_or_else(|| "any".to_owned(), ToString::to_string);
                 text += &format!(
@@ -125,7 +124,7 @@ fn check(files: &[PathBuf], trusted: &Trusted, terminal: &Terminal) -> Result<()
             }
         }
         if signers.is_empty() {
-            let names: Vec<&str> = signatures.iter().map(|signature| &*signature.key_name).collect();
+            let names: Vec<String> = claims.into_iter().map(|claim| claim.signer).collect();
             let who = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
             text += &format!("{}: no known key signed it; it says that {who} did\n", file.display());
             unsigned.push(file.display().to_string());
@@ -140,13 +139,52 @@ fn check(files: &[PathBuf], trusted: &Trusted, terminal: &Terminal) -> Result<()
     terminal.result(&text)
 }
 
-/// The signatures of a package or an index, and what they are about. A package must also hold what the signed part
-/// of it says.
-fn signatures(path: &Path) -> Result<(Vec<Signature>, Vec<u8>), Failure> {
+/// A signature of a file.
+struct Claim {
+    /// Who is said to have made it: a key's name, or of format v3 its id.
+    signer: String,
+    /// Whether a key made it.
+    fits: Box<dyn Fn(&PublicKey) -> bool>,
+}
+
+impl Claim {
+    fn v2(signature: Signature, signed: &Rc<Vec<u8>>) -> Self {
+        let signed = Rc::clone(signed);
+        Self {
+            signer: signature.key_name.clone(),
+            fits: Box::new(move |key| {
+                key.name() == signature.key_name
+                    && key.verify(signature.kind, &signed, &signature.bytes).is_ok()
+            }),
+        }
+    }
+
+    fn v3(signature: AdbSignature, head: &Rc<AdbHead>) -> Self {
+        let head = Rc::clone(head);
+        Self {
+            signer: format!("the key with the id {}", hex::encode(signature.key_id)),
+            fits: Box::new(move |key| signature.verify(key, head.schema, &head.adb).is_ok()),
+        }
+    }
+}
+
+/// The signatures of a package or an index. A package of format v2 must also hold what the signed part of it says; of
+/// format v3 the signed part alone is looked at.
+fn claims(path: &Path) -> Result<Vec<Claim>, Failure> {
     /// The largest index that leanfs takes.
     const MOST_BYTES: u64 = 64 << 20;
-    let file = fs_err::File::open(path).map_err(Failure::unmet)?;
-    let mut reader = std::io::BufReader::new(file);
+    let open = || fs_err::File::open(path).map(BufReader::new).map_err(Failure::unmet);
+    let failed = |error| Because::new(format!("{} is neither a package nor an index", path.display()), error);
+    let mut reader = open()?;
+    let magic = reader.fill_buf().map_err(Failure::unmet)?.starts_with(&adb::MAGIC);
+    if magic {
+        let mut blocks = adb::open(reader, u64::MAX).map_err(|error| Failure::unmet(failed(error)))?;
+        let schema = blocks.schema();
+        let (head, _) = AdbHead::read(&mut blocks, schema, adb::MOST_INDEX_ADB_BYTES)
+            .map_err(|error| Failure::unmet(failed(error)))?;
+        let head = Rc::new(head);
+        return Ok(head.signatures.iter().map(|signature| Claim::v3(signature.clone(), &head)).collect());
+    }
     if let Ok(head) = PackageHead::read(&mut reader) {
         let found = sha256_of_rest(&mut reader).map_err(|error| {
             Failure::unmet(Because::new(format!("{} can't be read", path.display()), error))
@@ -156,13 +194,12 @@ fn signatures(path: &Path) -> Result<(Vec<Signature>, Vec<u8>), Failure> {
                 format!("the files in {} are not those that its control member names", path.display());
             return Err(Failure::new(Exit::Unverified, problem));
         }
-        return Ok((head.signatures, head.control));
+        let control = Rc::new(head.control);
+        return Ok(head.signatures.into_iter().map(|signature| Claim::v2(signature, &control)).collect());
     }
     let mut bytes = Vec::new();
-    fs_err::File::open(path)
-        .and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes))
-        .map_err(Failure::unmet)?;
-    let failed = |error| Because::new(format!("{} is neither a package nor an index", path.display()), error);
+    open()?.take(MOST_BYTES).read_to_end(&mut bytes).map_err(Failure::unmet)?;
     let archive = IndexArchive::open(&bytes).map_err(|error| Failure::unmet(failed(error)))?;
-    Ok((archive.signatures, archive.signed.to_vec()))
+    let signed = Rc::new(archive.signed.to_vec());
+    Ok(archive.signatures.into_iter().map(|signature| Claim::v2(signature, &signed)).collect())
 }

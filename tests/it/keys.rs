@@ -130,3 +130,22 @@ fn a_tagged_repository() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("only-two 2-r0"), "{text}");
 }
+
+/// Format v3 names keys by their id, whatever their files are called.
+#[test]
+fn who_signed_a_file_of_format_v3() {
+    let directory = project("");
+    let private = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys/leanfs-test.rsa");
+    let (private, key) = (private.display().to_string(), key_file().display().to_string());
+    fs_err::create_dir(directory.path().join("empty")).expect("made");
+    let pack =
+        ["pack", "--format", "v3", "--name", "a", "--pkgver", "1-r0", "--arch", "x86_64", "--key", &private];
+    let output = run(directory.path(), &[&pack[..], &["-o", "a-1-r0.apk", "empty"]].concat());
+    assert!(output.status.success(), "{}", text(&output));
+    let output = run(directory.path(), &["keys", "--key", &key, "--check", "a-1-r0.apk"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains(&format!("signed by {KEY_NAME} ({}", fingerprint())), "{}", text(&output));
+    let output = run(directory.path(), &["keys", "--check", "a-1-r0.apk"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).contains("it says that the key with the id "), "{}", text(&output));
+}
