@@ -59,7 +59,7 @@ pub(crate) fn run(seconds: u64, wanted: &[&str]) -> Result<u64> {
             .arg(directory())
             .env("RUSTFLAGS", RUSTFLAGS),
     )?;
-    if !seeds().is_dir() {
+    if chosen.iter().any(|target| !seeds().join(target).is_dir()) {
         let mut command = cargo();
         command.args(["test", "--test", "it", "--locked", "--quiet", "fuzz_entries::no_bytes"]);
         run::run(command.env("LEANFS_FUZZ_SEEDS", seeds()))?;
