@@ -281,8 +281,9 @@ impl<'a> System<'a> {
         wish: &Wish,
     ) -> Result<(Solver<'u, 'w>, Vec<Step>), ResolveError> {
         let mut world = universe.world.clone();
+        let mut wish = wish.clone();
         loop {
-            let mut solver = Solver::new(universe, wish, world.clone());
+            let mut solver = Solver::new(universe, &wish, world.clone());
             solver.decide();
             let steps = transition::steps(&mut solver);
             if !solver.is_broken() {
@@ -297,6 +298,7 @@ impl<'a> System<'a> {
                 let problems = explain::problems(universe, &solver, &steps);
                 return Err(ResolveError::Unsatisfiable { problems });
             }
+            wish.forget_preferences();
         }
     }
 

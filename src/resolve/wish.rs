@@ -69,6 +69,15 @@ impl Wish {
     pub(super) fn no_longer(&mut self, name: &str) {
         self.world.retain(|wanted| wanted.name != name);
     }
+
+    /// What mattered in choosing the names that were asked for matters no more: when apk begins again without what
+    /// can't be had, only the order in which names are decided is left of it.
+    pub(super) fn forget_preferences(&mut self) {
+        for asked in &mut self.asked {
+            asked.preferences = Preferences::NONE;
+            asked.inherited = Preferences::NONE;
+        }
+    }
 }
 
 impl Asked {

@@ -204,3 +204,16 @@ fn every_unknown_name_is_named() {
     }
     .check();
 }
+
+/// Without what can't be had apk begins again, and has forgotten what was to be upgraded.
+#[test]
+fn a_broken_world_is_decided_again_without_preferences() {
+    Found {
+        repositories: &[(None, &["dd 3"])],
+        installed: &["dd 2|D:!dd fb"],
+        world: &[],
+        command: "--force-broken-world add --upgrade dd qt",
+        apk_says: "(1/1) Purging dd (2) OK: 0 B in 0 packages",
+    }
+    .check();
+}
