@@ -7,6 +7,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,9 +20,13 @@ const ARCHITECTURES: [(&str, &[&str]); 3] = [
 ];
 
 fn main() {
-    for input in ["build.rs", "init"] {
+    for input in ["build.rs", "init", "src", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={input}");
     }
+    println!(
+        "cargo::rustc-env=LEANFS_RULES={}",
+        sum_of(&[Path::new("src"), Path::new("init"), Path::new("Cargo.lock")])
+    );
     let variable = |name| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
     let builder = Builder {
         rustc: variable("RUSTC"),
@@ -29,12 +34,21 @@ fn main() {
         sources: PathBuf::from(variable("CARGO_MANIFEST_DIR")),
         out: PathBuf::from(variable("OUT_DIR")),
     };
+    let mut components = String::new();
     // `rustup target add` changes this list, and then there may be more to build for.
     if let Some(sysroot) = builder.print(&["--print", "sysroot"]) {
-        let components = Path::new(&sysroot).join("lib/rustlib/components");
-        if components.is_file() {
-            println!("cargo::rerun-if-changed={}", components.display());
+        let list = Path::new(&sysroot).join("lib/rustlib/components");
+        if list.is_file() {
+            println!("cargo::rerun-if-changed={}", list.display());
+            components = std::fs::read_to_string(list).unwrap_or_default();
         }
+    }
+    // Most changes are none of PID 1's.
+    let version = builder.print(&["-vV"]).unwrap_or_default();
+    let stamp = format!("{} {version} {components}", sum_of(&[Path::new("init"), Path::new("build.rs")]));
+    let (stamp_file, file) = (builder.out.join("pid1.stamp"), builder.out.join("pid1.rs"));
+    if file.is_file() && std::fs::read_to_string(&stamp_file).is_ok_and(|before| before == stamp) {
+        return;
     }
     let mut constants = String::new();
     for (arch, targets) in ARCHITECTURES {
@@ -51,8 +65,33 @@ fn main() {
         };
         constants.push_str(&format!("pub(super) const {arch}: Option<&[u8]> = {value};\n"));
     }
-    let file = builder.out.join("pid1.rs");
-    std::fs::write(&file, constants).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    for (file, text) in [(file, constants), (stamp_file, stamp)] {
+        std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}
+
+/// A number that tells whether any of the files at and below `places` is another.
+fn sum_of(places: &[&Path]) -> String {
+    let mut files = Vec::new();
+    let mut directories: Vec<PathBuf> = places.iter().map(|place| place.to_path_buf()).collect();
+    while let Some(place) = directories.pop() {
+        match std::fs::read_dir(&place) {
+            Ok(entries) => directories.extend(entries.flatten().map(|entry| entry.path())),
+            // The published crate has no Cargo.lock.
+            Err(_) if place.is_file() => files.push(place),
+            Err(_) => {}
+        }
+    }
+    files.sort();
+    let mut sums = [DefaultHasher::new(), DefaultHasher::new()];
+    sums[1].write_u8(1);
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        for sum in &mut sums {
+            (&file, &bytes).hash(sum);
+        }
+    }
+    sums.iter().map(|sum| format!("{:016x}", sum.finish())).collect()
 }
 
 struct Builder {

@@ -11,7 +11,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use error::{AssembleError, FailureKind};
 
@@ -20,6 +20,7 @@ use self::packages::{Packages, Selection, UsedPackage};
 use self::tree::{Draft, Inputs};
 use self::world::World;
 use crate::apk::Quoted;
+use crate::cache::Memo;
 use crate::elf::Libc;
 use crate::fetch::{FetchSettings, Fetcher, load_keys, load_repository_keys};
 use crate::image::ImageError;
@@ -65,33 +66,20 @@ pub const KERNEL: &str = "kernel";
 /// # Ok::<(), leanfs::AssembleError>(())
 /// ```
 pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, AssembleError> {
-    // One that is there is locked at once; one that is not is made when there is something to put in.
-    let there = recipe.output.is_dir().then(|| OutputDirectory::open(&recipe.output)).transpose()?;
-    let is_new = there.is_none();
-    let assembly = Assembly::new(recipe, reporter)?;
-    let image = assembly.run()?;
-    let output = match there {
-        Some(output) => output,
-        None => OutputDirectory::open(&recipe.output)?,
-    };
-
-    reporter.report(Event::Stage { stage: Stage::Image });
-    let outputs = images::write(&assembly, &image, &output)?;
-    let manifest = manifest::make(recipe, &image, &outputs, assembly.notes.all())?;
-    if let Err(error) = limit::check(&manifest, recipe.limits, Manifest::read(&recipe.output).ok().as_ref()) {
-        // Takes what was written with it.
-        drop(output);
-        if is_new {
-            let _ = fs_err::remove_dir(&recipe.output);
-        }
-        return Err(error.into());
+    let mut assembly = Assembly::new(recipe, reporter)?;
+    let result = assembly.assemble();
+    // What the cache has for this run may turn out to be damaged when it is read; then the run goes on without.
+    if result.is_ok() || !assembly.warn_of_damage() {
+        return result;
     }
-    let text =
-        serde_json::to_string_pretty(&manifest).map_err(|error| AssembleError::Bug(error.to_string()))?;
-    output.file(MANIFEST, |file| writeln!(file, "{text}").map_err(ImageError::Write))?;
-    let stale = manifest::stale_outputs(&recipe.output, &manifest);
-    output.commit(&stale)?;
-    Ok(manifest)
+    assembly.memo = Arc::new(assembly.fetcher.memo(&memo_name(recipe))?);
+    assembly.assemble()
+}
+
+/// By what the cache knows a release: its next version has the same name.
+fn memo_name(recipe: &Recipe) -> String {
+    let name = recipe.release.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name} {}", recipe.arch)
 }
 
 /// What stays the same while the tree is made, again and again, until nothing is missing.
@@ -100,6 +88,8 @@ struct Assembly<'a> {
     reporter: &'a dyn Reporter,
     fetcher: Fetcher<'a>,
     spool_directory: PathBuf,
+    /// What was worked out for this release before.
+    memo: Arc<Memo>,
     notes: Notes<'a>,
 }
 
@@ -136,15 +126,62 @@ impl<'a> Assembly<'a> {
         settings.allow_untrusted = recipe.allow_untrusted;
         settings.ca_file = recipe.ca_file.clone();
         settings.proxy = recipe.proxy.clone();
+        settings.shared = recipe.shared_cache.clone();
         let fetcher = Fetcher::new(settings, reporter)?;
         let spool_directory = fetcher.temporary_directory();
+        let memo = Arc::new(fetcher.memo(&memo_name(recipe))?);
         Ok(Self {
             recipe,
             reporter,
             fetcher,
             spool_directory,
+            memo,
             notes: Notes { reporter, all: Mutex::default() },
         })
+    }
+
+    /// Drops what was found damaged in the cache, and says so; whether there was something.
+    fn warn_of_damage(&self) -> bool {
+        self.fetcher.tell_of_shared();
+        let damaged = self.fetcher.derived().start_again();
+        for path in &damaged {
+            self.notes.tell(format!("{} was damaged and is dropped from the cache", path.display()));
+        }
+        !damaged.is_empty()
+    }
+
+    fn assemble(&self) -> Result<Manifest, AssembleError> {
+        let recipe = self.recipe;
+        // One that is there is locked at once; one that is not is made when there is something to put in.
+        let there = recipe.output.is_dir().then(|| OutputDirectory::open(&recipe.output)).transpose()?;
+        let is_new = there.is_none();
+        let image = self.run()?;
+        let output = match there {
+            Some(output) => output,
+            None => OutputDirectory::open(&recipe.output)?,
+        };
+
+        self.reporter.report(Event::Stage { stage: Stage::Image });
+        let outputs = images::write(self, &image, &output)?;
+        let manifest = manifest::make(self, &image, &outputs, self.notes.all())?;
+        if let Err(error) = limit::check(&manifest, recipe.limits, || Manifest::read(&recipe.output).ok()) {
+            // Takes what was written with it.
+            drop(output);
+            if is_new {
+                let _ = fs_err::remove_dir(&recipe.output);
+            }
+            return Err(error.into());
+        }
+        let text =
+            serde_json::to_string_pretty(&manifest).map_err(|error| AssembleError::Bug(error.to_string()))?;
+        output.file(MANIFEST, |file| writeln!(file, "{text}").map_err(ImageError::Write))?;
+        let stale = manifest::stale_outputs(&recipe.output, &manifest);
+        output.commit(&stale)?;
+        // What was found damaged on the way was made anew.
+        self.warn_of_damage();
+        // What can't be kept is worked out again.
+        let _ = self.memo.save(self.fetcher.derived(), &memo_name(recipe));
+        Ok(manifest)
     }
 
     fn run(&self) -> Result<Image, AssembleError> {
@@ -204,7 +241,7 @@ impl<'a> Assembly<'a> {
                     otp_root: &otp_root,
                     release_root: &tree::constant_path(release::ROOT),
                     jobs: recipe.jobs,
-                    spool_directory: &self.spool_directory,
+                    memo: &self.memo,
                 },
             )?;
             for (path, reason) in rewritten.left {
@@ -349,6 +386,11 @@ impl Notes<'_> {
         if self.is_new(&text) {
             self.reporter.report(Event::Warning { text });
         }
+    }
+
+    /// A warning that is none of the image's: it does not stand in the manifest.
+    fn tell(&self, text: String) {
+        self.reporter.report(Event::Warning { text });
     }
 
     fn is_new(&self, text: &str) -> bool {

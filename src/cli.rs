@@ -8,6 +8,7 @@
 
 mod analyze;
 mod assemble;
+mod cache;
 mod diff;
 mod environment;
 mod failure;
@@ -68,6 +69,7 @@ enum Verb {
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
     Keys(keys::KeysArgs),
+    Cache(cache::CacheArgs),
     Init(init::InitArgs),
 }
 
@@ -105,6 +107,7 @@ impl Verb {
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
             Self::Keys(args) => args.mode(),
+            Self::Cache(args) => args.mode(),
             Self::Launch(_) | Self::Init(_) => OutputMode::default(),
         }
     }
@@ -122,6 +125,7 @@ impl Verb {
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),
             Self::Keys(args) => args.run(terminal),
+            Self::Cache(args) => args.run(terminal, environment),
             Self::Init(args) => args.run(terminal),
         }
     }

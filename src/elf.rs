@@ -29,7 +29,7 @@ pub use libc::{Libc, glibc_version, is_musl_own, system_directories};
 pub use strip::{KeptWhole, Stripped, strip};
 
 /// What a loader reads of an ELF file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ElfFile {
     /// Whether addresses have 32 or 64 bits.
     pub class: Class,
@@ -65,7 +65,7 @@ pub struct ElfFile {
 }
 
 /// The versions that one file needs of one library.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct VersionNeeds {
     /// The library, by its soname (`vn_file`).
     pub library: String,
@@ -74,7 +74,7 @@ pub struct VersionNeeds {
 }
 
 /// A version that is needed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct VersionNeed {
     /// `GLIBC_2.34`.
     pub name: String,
@@ -83,7 +83,7 @@ pub struct VersionNeed {
 }
 
 /// `EI_CLASS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Class {
     /// `ELFCLASS32`.
     Elf32,
@@ -92,7 +92,7 @@ pub enum Class {
 }
 
 /// `EI_DATA`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Endianness {
     /// `ELFDATA2LSB`.
     Little,
@@ -101,11 +101,11 @@ pub enum Endianness {
 }
 
 /// `e_machine`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Machine(pub u16);
 
 /// `e_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// `ET_REL`: an object file or a kernel module.
     Relocatable,

@@ -23,16 +23,18 @@ mod cache;
 mod envelope;
 mod error;
 mod index;
+mod kept;
 mod keys;
 mod package;
 mod proxy;
+mod shared;
 mod transport;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use cache::hash_rest as sha256_of_rest;
@@ -45,11 +47,13 @@ use address::Address;
 use cache::{Cache, Part, PartState, Sha256, Validators};
 use index::{IndexSource, IndexTrust, Layout};
 use package::Verification;
+use shared::SharedCache;
 use transport::{Download, Outcome, Transport, TransportSettings};
 
 use crate::apk::{IndexEntry, PublicKey};
 use crate::arch::Arch;
-use crate::recipe::{InputLimit, InputLimits, ProxySettings, Repository, date};
+use crate::cache::{Derived, Remote};
+use crate::recipe::{InputLimit, InputLimits, ProxySettings, Repository, SharedCacheSettings, date};
 use crate::report::{Event, Reporter};
 use crate::tree::TreePath;
 
@@ -86,6 +90,8 @@ pub struct FetchSettings {
     pub limits: InputLimits,
     /// Take no index whose newest package was built before this time, in seconds since 1970.
     pub not_before: Option<i64>,
+    /// A cache that several machines share; not asked offline.
+    pub shared: Option<SharedCacheSettings>,
     /// How often a download that fails in a way that may pass is tried again.
     pub retries: u32,
     /// The wait before the second try; it doubles with each further one.
@@ -107,6 +113,7 @@ impl FetchSettings {
             proxy: ProxySettings::default(),
             limits: InputLimits::default(),
             not_before: None,
+            shared: None,
             retries: 4,
             retry_wait: Duration::from_millis(500),
         }
@@ -124,6 +131,8 @@ pub struct Fetcher<'a> {
     allow_untrusted: bool,
     limits: InputLimits,
     not_before: Option<i64>,
+    derived: Derived,
+    shared: Option<Arc<SharedCache>>,
     reporter: &'a dyn Reporter,
 }
 
@@ -133,19 +142,30 @@ impl<'a> Fetcher<'a> {
     /// # Errors
     /// When the cache directory can't be made, or a proxy or the file of certificates can't be used.
     pub fn new(settings: FetchSettings, reporter: &'a dyn Reporter) -> Result<Self, FetchError> {
-        let transport = if settings.offline {
-            None
-        } else {
-            Some(Transport::new(&TransportSettings {
-                proxy: settings.proxy,
-                ca_file: settings.ca_file,
-                limits: settings.limits,
-                retries: settings.retries,
-                retry_wait: settings.retry_wait,
-            })?)
+        let transport_settings = TransportSettings {
+            proxy: settings.proxy,
+            ca_file: settings.ca_file,
+            limits: settings.limits,
+            retries: settings.retries,
+            retry_wait: settings.retry_wait,
         };
+        let transport = if settings.offline { None } else { Some(Transport::new(&transport_settings)?) };
+        // Offline there is only what this machine has.
+        let shared = match &settings.shared {
+            Some(shared) if !settings.offline => {
+                let transport = Transport::new(&transport_settings)?;
+                Some(Arc::new(SharedCache::new(shared, transport, settings.limits.package_size)?))
+            }
+            _ => None,
+        };
+        let mut derived = Derived::open(&settings.cache);
+        if let Some(shared) = &shared {
+            derived = derived.with_remote(Arc::clone(shared) as Arc<dyn Remote>);
+        }
         Ok(Self {
             cache: Cache::open(&settings.cache)?,
+            derived,
+            shared,
             transport,
             jobs: settings.jobs.max(1),
             keys: settings.keys,
@@ -160,6 +180,11 @@ impl<'a> Fetcher<'a> {
     /// The directory for nameless temporary files ([`crate::tree::SpoolWriter::new_in`]), inside the cache.
     pub fn temporary_directory(&self) -> PathBuf {
         self.cache.temporary()
+    }
+
+    /// What earlier runs have worked out.
+    pub fn derived(&self) -> &Derived {
+        &self.derived
     }
 
     /// The verified index of a repository for an architecture, of format v2 (`ARCH/APKINDEX.tar.gz`) or, if there is
@@ -266,7 +291,7 @@ impl<'a> Fetcher<'a> {
             let transport = self.online(address)?;
             let mut part = self.part(address, &name)?;
             // Somebody else may have brought it while this waited.
-            if !hit()? {
+            if !hit()? && !(self.bring_object(&sha256) && hit()?) {
                 let download = Download {
                     address,
                     name: &name,
@@ -279,6 +304,7 @@ impl<'a> Fetcher<'a> {
                     check_hash(&address.to_string(), &sha256, &found)
                 })?;
                 self.keep(&mut part, &name)?;
+                self.share(&sha256, None);
             }
         }
         Ok(self.cache.object_path(&sha256))
@@ -488,6 +514,11 @@ impl<'a> Fetcher<'a> {
         if let Some(apk) = cached()? {
             return Ok(apk);
         }
+        if self.bring_shared(&key)
+            && let Some(apk) = cached()?
+        {
+            return Ok(apk);
+        }
         let size = (entry.size != 0).then_some(entry.size);
         let download =
             Download { address, name: &name, size, limit: InputLimit::PackageSize, validators: None };
@@ -498,6 +529,7 @@ impl<'a> Fetcher<'a> {
         })?;
         let sha256 = self.keep(&mut part, &name)?;
         self.cache.refer(&key, &sha256, &Validators::default())?;
+        self.share(&sha256, Some(&key));
         verified
             .ok_or_else(|| FetchError::Malformed { location, problem: "the server sent nothing".to_owned() })
     }

@@ -10,6 +10,7 @@ pub mod arch;
 pub mod archive;
 pub mod assemble;
 pub mod beam;
+pub mod cache;
 pub mod elf;
 pub mod fetch;
 pub mod image;

@@ -5,6 +5,7 @@
 //! Invariant: nothing leaves a tree but through this room, and every removal becomes a [`Removal`] that the
 //! manifest shows.
 
+mod facts;
 mod knowledge;
 mod libraries;
 mod modules;
@@ -19,6 +20,7 @@ pub use libraries::unused_libraries;
 pub use rewrite::{RewriteInput, Rewritten, rewrite};
 
 use crate::beam::{Atom, BeamError, BootScript};
+use crate::cache::Memo;
 use crate::recipe::{Pattern, PruneLevel};
 use crate::report::manifest::UnfollowedCall;
 use crate::tree::{Node, NodeKind, Tree, TreePath};
@@ -116,6 +118,8 @@ pub struct PruneInput<'a> {
     pub traced: &'a BTreeSet<String>,
     /// Whether the database of installed packages stays.
     pub keep_package_db: bool,
+    /// What was worked out before.
+    pub memo: &'a Memo,
 }
 
 /// What pruning did.
@@ -406,6 +410,7 @@ mod tests {
                 keep: &[],
                 traced: &BTreeSet::new(),
                 keep_package_db: false,
+                memo: &Memo::empty(),
             },
         )
         .expect("nothing is read at this level")
@@ -484,6 +489,7 @@ mod tests {
                     keep: &[],
                     traced: &BTreeSet::new(),
                     keep_package_db: false,
+                    memo: &Memo::empty(),
                 },
             )
         };

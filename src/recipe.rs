@@ -8,6 +8,7 @@ mod prune;
 mod repository;
 mod scripts;
 mod settings;
+mod shared_cache;
 mod words;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub(crate) use repository::FINGERPRINT;
 pub use repository::{Repository, RepositorySource, TrustedKey, parse_tag};
 pub use scripts::{ScriptPattern, ScriptSettings};
 pub use settings::{AllImages, Settings, SettingsError, limits_of};
+pub use shared_cache::{S3Credentials, SharedCacheSettings};
 pub use words::{UnknownChoice, parse_sha256, parse_size};
 
 use crate::arch::Arch;
@@ -86,6 +88,8 @@ pub struct Recipe {
     pub jobs: usize,
     /// A file of PEM certificates to trust for `https://` instead of the built-in ones.
     pub ca_file: Option<PathBuf>,
+    /// A cache that several machines share.
+    pub shared_cache: Option<SharedCacheSettings>,
     /// The proxy for `http://` and `https://` by the usual environment variables' rules.
     pub proxy: ProxySettings,
     /// Modification time of everything but the files of packages, which keep theirs (`SOURCE_DATE_EPOCH`);
@@ -128,6 +132,7 @@ impl Recipe {
             offline: false,
             jobs: std::thread::available_parallelism().map_or(1, Into::into),
             ca_file: None,
+            shared_cache: None,
             proxy: ProxySettings::default(),
             source_date_epoch: 0,
         }

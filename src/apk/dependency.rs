@@ -11,7 +11,7 @@ use super::version;
 use super::{ApkError, Quoted};
 
 /// A name, perhaps with bounds for its version, that must be there or must not.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Dependency {
     /// The name of a package, or what packages provide (`so:…`, `cmd:…`, `pc:…`, a path, anything).
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Dependency {
 }
 
 /// Bounds for a version.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Constraint {
     /// How versions are compared.
     pub operator: Operator,
@@ -33,7 +33,7 @@ pub struct Constraint {
 }
 
 /// How a constraint compares a package's version with its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Operator {
     /// `<`
     Less,

@@ -3,7 +3,7 @@
 use super::{ApkError, Dependency, Quoted};
 
 /// What a package says about itself. Sizes in bytes, times in seconds since 1970.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PackageInfo {
     /// `pkgname`
     pub name: String,

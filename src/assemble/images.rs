@@ -536,8 +536,54 @@ impl Writer<'_> {
         compression: Compression,
         output: &mut dyn std::io::Write,
     ) -> Result<(), ImageError> {
+        // The kernel unpacks one member after the other. Without compression there is nothing to save.
+        let is_image = std::ptr::eq(tree, &raw const self.image.tree);
+        if is_image && compression != Compression::None {
+            // What changes least is unpacked first.
+            self.write_member(tree, compression, &|path, node| layer_of(path, node) < TOP_LAYER, output)?;
+            self.write_member(tree, compression, &|path, node| layer_of(path, node) == TOP_LAYER, output)
+        } else {
+            self.write_member(tree, compression, &|_, _| true, output)
+        }
+    }
+
+    /// One member of an initramfs, as it may have been compressed before.
+    fn write_member(
+        &self,
+        tree: &ValidTree,
+        compression: Compression,
+        wanted: cpio::Wanted<'_>,
+        output: &mut dyn std::io::Write,
+    ) -> Result<(), ImageError> {
+        let derived = self.assembly.fetcher.derived();
+        let features = self.features();
+        let sum = cpio::member_sum(tree, wanted)?;
+        let key = format!("{compression:?} {features:?} {}", hex::encode(sum));
+        if let Some(member) = derived.blob("member", &key) {
+            return copy(&member, output);
+        }
+        let mut kept = match derived.nameless() {
+            Ok(file) => file,
+            // Without it there is only nothing for the next run.
+            Err(_) => return self.compress_member(tree, compression, wanted, output),
+        };
+        self.compress_member(tree, compression, wanted, &mut kept)?;
+        let length = kept.metadata().map_err(ImageError::Write)?.len();
+        let member = Content::from_range(Arc::new(kept), 0, length);
+        copy(&member, output)?;
+        let _ = derived.keep_blob("member", &key, &member);
+        Ok(())
+    }
+
+    fn compress_member(
+        &self,
+        tree: &ValidTree,
+        compression: Compression,
+        wanted: cpio::Wanted<'_>,
+        output: &mut dyn std::io::Write,
+    ) -> Result<(), ImageError> {
         let mut compressor = Compressor::new(output, compression, self.features(), self.threads)?;
-        cpio::write(tree, &mut compressor)?;
+        cpio::write_member(tree, wanted, &mut compressor)?;
         compressor.finish().map_err(ImageError::Write)?;
         Ok(())
     }
@@ -591,6 +637,9 @@ fn efi_stub(spec: &ImageSpec, arch: Arch) -> Result<(PathBuf, Content), Assemble
 
 /// The layers of a container image, the lowest first.
 const LAYERS: [&str; 3] = ["packages", "Erlang/OTP and Elixir", "release"];
+
+/// What the application brings, and what is worked out from it.
+const TOP_LAYER: usize = LAYERS.len() - 1;
 
 /// Which of [`LAYERS`] a node is in: what the application brings, and what is worked out from it, is the highest.
 fn layer_of(path: &TreePath, node: &Node) -> usize {

@@ -108,7 +108,8 @@ pub(super) fn select(
                 });
             };
             let is_config = |path: &TreePath| path.as_bytes().starts_with(b"boot/config-");
-            let apk = packages.fetch_one(index, entry, &|path| kernel::is_wanted(path) || is_config(path))?;
+            let apk = packages
+                .fetch_one(index, entry, "kernel", &|path| kernel::is_wanted(path) || is_config(path))?;
             let recipe = assembly.recipe;
             let data: &[&str] = if recipe.data.is_some() { &["virtio_blk", "ext4"] } else { &[] };
             let kernel = kernel::from_package(apk.tree(), arch, data)?;

@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::images::Made;
-use super::{Image, MANIFEST};
+use super::{Assembly, Image, MANIFEST};
 use crate::arch::Arch;
 use crate::image::ImageError;
 use crate::image::share;
-use crate::recipe::Recipe;
 use crate::report::manifest::{
     FileInfo, KnownScript, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
 };
 use crate::tree::{LayerKind, Node, NodeKind, TreePath};
 
 pub(super) fn make(
-    recipe: &Recipe,
+    assembly: &Assembly<'_>,
     image: &Image,
     outputs: &[Made],
     notes: Vec<String>,
 ) -> Result<Manifest, ImageError> {
+    let recipe = assembly.recipe;
     let release = &image.release;
-    let shares = shares(recipe, image, outputs)?;
+    let shares = shares(assembly, image, outputs)?;
     let needed_by = needed_by(image);
     let mut packages: Vec<PackageInfo> = image
         .packages
@@ -124,12 +124,12 @@ pub(super) fn make(
 }
 
 /// What each node takes of the first image ([`Manifest::files`]), in the tree's order; nothing if none was written.
-fn shares(recipe: &Recipe, image: &Image, outputs: &[Made]) -> Result<Vec<u64>, ImageError> {
+fn shares(assembly: &Assembly<'_>, image: &Image, outputs: &[Made]) -> Result<Vec<u64>, ImageError> {
     // Images come before everything else.
     match outputs.iter().find_map(|made| Some((made, made.tree_in?))) {
         Some((made, (format, compression))) => {
             let size = made.root_size.unwrap_or(made.written.size);
-            share::of_image(&image.tree, format, compression, size, recipe.jobs)
+            share::of_image(&image.tree, format, compression, size, assembly.recipe.jobs, &assembly.memo)
         }
         None => Ok(vec![0; image.tree.iter().count()]),
     }

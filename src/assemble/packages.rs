@@ -107,14 +107,15 @@ impl<'a> Packages<'a> {
             }))
     }
 
-    /// One package, unpacked as far as `keep` says, without what it depends on.
+    /// One package, unpacked as far as `keep` says, which is called `what`, without what it depends on.
     pub(super) fn fetch_one(
         &self,
         index: &VerifiedIndex,
         entry: &IndexEntry,
+        what: &str,
         keep: &(dyn Fn(&TreePath) -> bool + Sync),
     ) -> Result<VerifiedApk, AssembleError> {
-        let fetched = self.assembly.fetcher.packages(&[(index, entry)], &|_, path| keep(path))?;
+        let fetched = self.assembly.fetcher.kept_packages(&[(index, entry)], what, &|_, path| keep(path))?;
         fetched.into_iter().next().ok_or_else(|| AssembleError::Bug("a package was lost".to_owned()))
     }
 
@@ -159,7 +160,7 @@ impl<'a> Packages<'a> {
         }
         if !missing.is_empty() {
             self.assembly.reporter.report(Event::Stage { stage: Stage::Fetch });
-            let fetched = self.assembly.fetcher.packages(&missing, &|_, _| true)?;
+            let fetched = self.assembly.fetcher.kept_packages(&missing, "all", &|_, _| true)?;
             let mut all = self.fetched.borrow_mut();
             all.extend(fetched.into_iter().map(|apk| (apk.entry().full_name(), Arc::new(apk))));
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::kernel::ImageKernel;
 use super::otp::OtpChoice;
@@ -115,6 +116,7 @@ impl Assembly<'_> {
                 keep: &recipe.prune.keep,
                 traced: inputs.traced,
                 keep_package_db: recipe.prune.keep_package_db,
+                memo: &self.memo,
             },
         )?;
         if let Some(laid_over) = laid_over {
@@ -176,7 +178,7 @@ impl Assembly<'_> {
         selection: &Selection,
     ) -> Result<Closure, AssembleError> {
         let recipe = self.recipe;
-        let mut elves = Elves::default();
+        let mut elves = Elves::known_by(Arc::clone(&self.memo));
         let closure = libraries::close_with(tree, recipe.arch, &mut elves)?;
         // To a package that `apk` installs later, the database promises the libraries of those that are there.
         let promised = recipe.prune.keep_package_db

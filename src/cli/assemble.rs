@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
+use leanfs::cache;
 use leanfs::recipe::ImageFormat;
 use leanfs::report::manifest::Manifest;
 use leanfs::report::{Event, Reporter, Stage};
@@ -15,6 +16,9 @@ use super::progress;
 use super::recipe_flags::{ContentFlags, FetchFlags, ImageFlags, PackageFlags, RecipeFlags};
 use super::terminal::{OutputMode, Terminal};
 use super::{ModeFlags, summary};
+
+/// How many bytes the cache may have, if nothing else is said.
+const CACHE_SIZE: u64 = 4 << 30;
 
 /// Make a bootable image of a BEAM release
 ///
@@ -66,7 +70,10 @@ impl AssembleArgs {
                 build(&self.directory, &*display)?;
             }
             let recipe = flags.recipe(&self.directory, environment, || newest_release(&self.directory))?;
-            leanfs::assemble(&recipe, &*display).map_err(Failure::from)
+            let manifest = leanfs::assemble(&recipe, &*display).map_err(Failure::from)?;
+            // A cache that can't be looked after is none the worse.
+            let _ = cache::keep_within(&recipe.cache, environment.cache_size.unwrap_or(CACHE_SIZE));
+            Ok::<_, Failure>(manifest)
         })();
         display.finish(result.is_ok());
         let manifest = result?;

@@ -3,15 +3,19 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use leanfs::recipe::ProxySettings;
+use leanfs::recipe::{ProxySettings, S3Credentials, parse_size};
 
-use super::failure::Failure;
+use super::failure::{Because, Failure};
 
 /// The variables that matter, read once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Environment {
     /// `LEANFS_CACHE_DIR`, or `leanfs` in `XDG_CACHE_HOME`, or in `.cache` of `HOME`.
     pub cache: Option<PathBuf>,
+    /// `LEANFS_CACHE_SIZE`: how many bytes the cache may have.
+    pub cache_size: Option<u64>,
+    /// The cache that several machines share.
+    pub shared_cache: SharedCache,
     /// `SSL_CERT_FILE`.
     pub ca_file: Option<PathBuf>,
     /// `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, and all but the first in upper case too, as
@@ -25,6 +29,26 @@ pub(super) struct Environment {
     pub no_color: bool,
     /// `TERM` is `dumb`: the cursor can't be moved.
     pub dumb_terminal: bool,
+}
+
+/// What the environment says of the cache that several machines share.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct SharedCache {
+    /// `LEANFS_SHARED_CACHE`.
+    pub address: Option<String>,
+    /// `LEANFS_SHARED_CACHE_WRITE` is set.
+    pub write: bool,
+    /// `LEANFS_SHARED_CACHE_KEY`.
+    pub key: Option<Vec<u8>>,
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`.
+    pub credentials: Option<S3Credentials>,
+}
+
+/// Without the secrets.
+impl std::fmt::Debug for SharedCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedCache").field("write", &self.write).finish_non_exhaustive()
+    }
 }
 
 impl Environment {
@@ -54,9 +78,22 @@ impl Environment {
                 }
             },
         };
+        let cache_size = match text("LEANFS_CACHE_SIZE").map(|text| parse_size(&text)).transpose() {
+            Ok(size) => size,
+            Err(error) => return Err(Failure::usage(Because::new("LEANFS_CACHE_SIZE can't be used", error))),
+        };
         let dumb_terminal = raw("TERM").is_some_and(|term| term == "dumb");
         Ok(Self {
             cache,
+            cache_size,
+            shared_cache: SharedCache {
+                address: text("LEANFS_SHARED_CACHE"),
+                write: raw("LEANFS_SHARED_CACHE_WRITE").is_some(),
+                key: raw("LEANFS_SHARED_CACHE_KEY").map(OsString::into_encoded_bytes),
+                credentials: text("AWS_ACCESS_KEY_ID").zip(text("AWS_SECRET_ACCESS_KEY")).map(
+                    |(key_id, secret)| S3Credentials { key_id, secret, token: text("AWS_SESSION_TOKEN") },
+                ),
+            },
             ca_file: raw("SSL_CERT_FILE").map(PathBuf::from),
             proxy: ProxySettings {
                 http_proxy: text("http_proxy"),

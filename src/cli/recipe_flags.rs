@@ -10,8 +10,8 @@ use leanfs::arch::Arch;
 use leanfs::fetch::{FetchSettings, load_keys, load_repository_keys};
 use leanfs::recipe::{
     Compression, ImageFormat, InputLimit, KernelSource, LimitSetting, OtpSource, Pattern, Profile,
-    PruneLevel, Recipe, Repository, RepositorySource, ScriptPattern, Settings, SettingsError, TrustedKey,
-    file, limits_of, parse_date, parse_sha256, parse_size,
+    PruneLevel, Recipe, Repository, RepositorySource, ScriptPattern, Settings, SettingsError,
+    SharedCacheSettings, TrustedKey, file, limits_of, parse_date, parse_sha256, parse_size,
 };
 
 use super::environment::Environment;
@@ -54,6 +54,16 @@ pub(super) struct FetchFlags {
     /// How many downloads and compressions at a time [default: one a processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// A cache that several machines share: https://… or s3://BUCKET/PATH [default: $LEANFS_SHARED_CACHE]
+    ///
+    /// An S3-compatible store of others than Amazon is s3://BUCKET/PATH?endpoint=https://…&region=…; who this machine is
+    /// for it stands in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. Packages and tarballs are verified
+    /// when they arrive. What other machines worked out is taken only from those with the same LEANFS_SHARED_CACHE_KEY.
+    #[arg(long, value_name = "URL")]
+    shared_cache: Option<String>,
+    /// Put there what this machine fetches and works out
+    #[arg(long)]
+    shared_cache_write: bool,
     /// Where downloads are kept [default: $LEANFS_CACHE_DIR, $XDG_CACHE_HOME/leanfs or ~/.cache/leanfs]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
@@ -364,6 +374,7 @@ impl RecipeFlags<'_> {
             recipe.jobs = jobs.get();
         }
         recipe.ca_file = self.fetch.ca_file(environment);
+        recipe.shared_cache = self.fetch.shared_cache(environment);
         recipe.proxy = environment.proxy.clone();
         if let Some(epoch) = environment.source_date_epoch {
             recipe.source_date_epoch = epoch;
@@ -397,8 +408,20 @@ impl FetchFlags {
         settings.repository_keys = load_repository_keys(&sources.repositories, &sources.keys)?;
         settings.allow_untrusted = packages.allow_untrusted;
         settings.ca_file = self.ca_file(environment);
+        settings.shared = self.shared_cache(environment);
         settings.proxy = environment.proxy.clone();
         Ok(settings)
+    }
+
+    fn shared_cache(&self, environment: &Environment) -> Option<SharedCacheSettings> {
+        let shared = &environment.shared_cache;
+        let address = self.shared_cache.clone().or_else(|| shared.address.clone())?;
+        Some(SharedCacheSettings {
+            address,
+            write: self.shared_cache_write || shared.write,
+            key: shared.key.clone(),
+            credentials: shared.credentials.clone(),
+        })
     }
 
     fn ca_file(&self, environment: &Environment) -> Option<PathBuf> {

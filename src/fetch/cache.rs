@@ -164,6 +164,21 @@ impl Cache {
         Ok(sha256)
     }
 
+    /// Makes a complete file an object, under the name of its contents, which the caller has hashed.
+    ///
+    /// # Errors
+    /// When the disk doesn't take it.
+    pub(crate) fn adopt(&self, sha256: &Sha256, file: tempfile::NamedTempFile) -> Result<(), FetchError> {
+        let path = self.object_path(sha256);
+        let directory = path.parent().unwrap_or(&self.root);
+        fs_err::create_dir_all(directory)
+            .map_err(|source| FetchError::io(directory, "make the directory", bare(source)))?;
+        let failed = |error| FetchError::io(&path, "write", error);
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&path).map_err(|error| failed(error.error))?;
+        sync_directory(directory)
+    }
+
     /// What was written down under `key`, if that can still be read.
     pub(crate) fn reference(&self, key: &str) -> Option<Reference> {
         let mut text = String::new();

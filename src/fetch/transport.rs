@@ -9,7 +9,7 @@
 //! connection says goes into errors escaped.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, SendBody};
 
 use super::FetchError;
 use super::address::Address;
@@ -328,6 +328,60 @@ impl Transport {
         }
         receive(response.into_body(), download, limit, total, part, deadline, reporter)?;
         Ok(Outcome::Complete(part.state().validators.clone()))
+    }
+
+    /// One answer of at most `limit` bytes, without a second try; `Ok(None)` if the server has nothing there.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(crate) fn fetch_into(
+        &self,
+        address: &Address,
+        limit: u64,
+        to: &mut dyn Write,
+        reporter: &dyn Reporter,
+    ) -> Result<Option<u64>, String> {
+        let response = self.get(address, &[], reporter).map_err(|failure| match failure {
+            Failure::Final(error) => error.to_string(),
+            Failure::Passing { reason, .. } => reason.to_string(),
+        })?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+            status => return Err(Reason::Status(status.as_u16()).to_string()),
+        }
+        let expected = content_length(&response);
+        let mut body = response.into_body().into_reader().take(limit.saturating_add(1));
+        let length = std::io::copy(&mut body, to).map_err(|error| shown(&error.to_string()))?;
+        if length > limit {
+            return Err(format!("the answer has more than {limit} bytes"));
+        }
+        if expected.is_some_and(|expected| expected != length) {
+            return Err("the connection ended early".to_owned());
+        }
+        Ok(Some(length))
+    }
+
+    /// Puts the `length` bytes of `body` there.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(crate) fn put(&self, address: &Address, mut body: impl Read, length: u64) -> Result<(), String> {
+        let (agent, proxy_authorization) = self.agents.for_address(address);
+        let mut request =
+            agent.put(address.request_target()).header(header::CONTENT_LENGTH, length.to_string());
+        if let Some(value) = address.authorization() {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if let Some(value) = proxy_authorization {
+            request = request.header(header::PROXY_AUTHORIZATION, value);
+        }
+        let response =
+            request.send(SendBody::from_reader(&mut body)).map_err(|error| shown(&error.to_string()))?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(Reason::Status(status.as_u16()).to_string()),
+        }
     }
 
     /// One request, and those that redirects lead to.

@@ -5,8 +5,10 @@
 //! bytes. All names of a hardlinked file have the same inode number, and the last one carries the data, as
 //! GNU cpio writes it. The format has no extended attributes, sizes and times are 32 bits wide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+
+use ring::digest;
 
 use super::ImageError;
 use crate::tree::{Content, Metadata, Node, NodeKind, TreePath, ValidTree};
@@ -33,12 +35,85 @@ const S_IFLNK: u32 = 0o120_000;
 /// # Errors
 /// [`ImageError::CannotHold`] before anything is written; errors of reading contents and of `output`.
 pub fn write(tree: &ValidTree, output: &mut dyn Write) -> Result<(), ImageError> {
+    write_member(tree, &|_, _| true, output)
+}
+
+/// Writes the nodes that `wanted` says, and the directories that they are in, as one archive: one member of an initramfs
+/// of several, which the kernel unpacks one after the other. All names of a hardlinked file are in one member, that of
+/// the file itself.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_member(tree: &ValidTree, wanted: Wanted<'_>, output: &mut dyn Write) -> Result<(), ImageError> {
     check(tree)?;
-    let groups = tree.hardlink_groups();
-    let mut links: BTreeMap<&TreePath, Links<'_>> = BTreeMap::new();
     let mut archive = Archive { output, position: 0 };
+    for_each_entry(tree, wanted, |entry| archive.entry(entry))?;
+    archive.end().map_err(ImageError::Write)
+}
+
+/// The SHA-256 of everything that decides what [`write_member`] writes: two members of the same have the same bytes. No
+/// content is read of which the hash is known.
+///
+/// # Errors
+/// [`ImageError::Content`] when a content must be read and can't be.
+pub fn member_sum(tree: &ValidTree, wanted: Wanted<'_>) -> Result<[u8; 32], ImageError> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for_each_entry(tree, wanted, |entry| {
+        let Entry { path, metadata, file_type, device, inode, names, data } = entry;
+        let Metadata { mode, uid, gid, mtime } = metadata;
+        let (kind, length, sum) = match data {
+            Data::None => (0, 0, [0; 32]),
+            Data::Bytes(bytes) => {
+                let content = Content::from_bytes(bytes.to_vec());
+                (1, content.len(), content.sha256().map_err(ImageError::Write)?)
+            }
+            Data::Content(content) => {
+                let failed = |source| ImageError::Content { path: (*path).clone(), source };
+                (2, content.len(), content.sha256().map_err(failed)?)
+            }
+        };
+        let numbers = [*file_type, *mode, *uid, *gid, device.0, device.1, *inode, kind];
+        numbers.iter().for_each(|number| context.update(&number.to_le_bytes()));
+        let sizes = [mtime.cast_unsigned(), *names as u64, length, path.as_bytes().len() as u64];
+        sizes.iter().for_each(|size| context.update(&size.to_le_bytes()));
+        context.update(path.as_bytes());
+        context.update(&sum);
+        Ok(())
+    })?;
+    let mut sum = [0; 32];
+    sum.copy_from_slice(context.finish().as_ref());
+    Ok(sum)
+}
+
+/// Which nodes are in a member.
+pub type Wanted<'a> = &'a dyn Fn(&TreePath, &Node) -> bool;
+
+fn for_each_entry<'a>(
+    tree: &'a ValidTree,
+    wanted: Wanted<'_>,
+    mut each: impl FnMut(&Entry<'a>) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
+    let groups = tree.hardlink_groups();
+    let is_wanted = |path: &TreePath, node: &Node| match &node.kind {
+        NodeKind::Hardlink(target) => tree.tree().get(target).is_some_and(|node| wanted(target, node)),
+        _ => wanted(path, node),
+    };
+    let mut directories: BTreeSet<TreePath> = BTreeSet::new();
+    for (path, _) in tree.iter().filter(|(path, node)| is_wanted(path, node)) {
+        let mut parent = path.parent();
+        while let Some(directory) = parent {
+            parent = directory.parent();
+            if !directories.insert(directory) {
+                break;
+            }
+        }
+    }
+    let mut links: BTreeMap<&TreePath, Links<'_>> = BTreeMap::new();
     let mut next_inode = 0_u32;
     for (path, node) in tree.iter() {
+        if !is_wanted(path, node) && !directories.contains(path) {
+            continue;
+        }
         let (target, node) = match &node.kind {
             NodeKind::Hardlink(target) => (target, tree.tree().get(target).unwrap_or(node)),
             _ => (path, node),
@@ -58,9 +133,9 @@ pub fn write(tree: &ValidTree, output: &mut dyn Write) -> Result<(), ImageError>
             next_inode += 1;
             entry.inode = next_inode;
         }
-        archive.entry(&entry)?;
+        each(&entry)?;
     }
-    archive.end().map_err(ImageError::Write)
+    Ok(())
 }
 
 /// How many bytes of an archive the node's own entry takes: header, name, data and what pads them. The data of a

@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::facts;
 use super::knowledge;
 use super::reach::{self, Cause, How, Module, Reached, Root, Surroundings, Target};
 use super::{PruneError, PruneInput, Reason, Rule};
 use crate::beam::container::Container;
 use crate::beam::{self, Atom, BeamError, BootInstruction, Code, Import, Term};
+use crate::cache::Memo;
 use crate::recipe::Pattern;
 use crate::report::manifest::UnfollowedCall;
 use crate::tree::{Content, NodeKind, Tree, TreePath};
 
 /// The largest module and the largest configuration file that are read.
 const MOST_BYTES: u64 = 64 << 20;
+/// What the cache calls [`facts`].
+const FACTS: &str = "facts";
 
 /// What the modules in the emulator itself call of others (`erts/preloaded/src` of Erlang/OTP), and what the emulator
 /// calls by name (`erts/emulator/beam/global.h` and `export.c`: `error_handler`).
@@ -97,7 +101,7 @@ struct Found {
 /// Finds out which modules go.
 pub(super) fn prune(tree: &Tree, input: &PruneInput<'_>) -> Result<Outcome, PruneError> {
     let (found, shadowed) = find(tree, input);
-    let modules = read(&found)?;
+    let modules = read(&found, input.memo)?;
     let applications: Vec<Option<&str>> = found.iter().map(|found| found.application.as_deref()).collect();
     let mut roots = Roots { roots: Vec::new(), surroundings: Surroundings::default() };
     roots.emulator();
@@ -175,13 +179,13 @@ fn find(tree: &Tree, input: &PruneInput<'_>) -> (Vec<Found>, Vec<(TreePath, Tree
     (found, shadowed)
 }
 
-fn read(found: &[Found]) -> Result<Vec<Module>, PruneError> {
+fn read(found: &[Found], memo: &Memo) -> Result<Vec<Module>, PruneError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let share = found.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let workers: Vec<_> = found
             .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(read_one).collect()))
+            .map(|part| scope.spawn(move || part.iter().map(|found| read_one(found, memo)).collect()))
             .collect();
         let mut modules = Vec::with_capacity(found.len());
         for worker in workers {
@@ -192,14 +196,25 @@ fn read(found: &[Found]) -> Result<Vec<Module>, PruneError> {
     })
 }
 
-fn read_one(found: &Found) -> Result<Module, PruneError> {
+fn read_one(found: &Found, memo: &Memo) -> Result<Module, PruneError> {
     let path = &found.path;
-    let bytes =
-        found.content.read(MOST_BYTES).map_err(|source| PruneError::Io { path: path.clone(), source })?;
+    let unreadable = |source| PruneError::Io { path: path.clone(), source };
     let wrong = |source: BeamError| PruneError::Beam { path: path.clone(), source };
-    let container = Container::parse(&bytes).map_err(wrong)?;
-    let module = beam::Module::of(&container).map_err(wrong)?;
-    let code = Code::of(&container, &module).map_err(wrong)?;
+    let sha256 = found.content.sha256().map_err(unreadable)?;
+    let known = memo.recall_bytes(FACTS, &sha256).and_then(|bytes| facts::decode(&bytes));
+    let (name, code) = match known {
+        Some(known) => known,
+        None => {
+            let bytes = found.content.read(MOST_BYTES).map_err(unreadable)?;
+            let container = Container::parse(&bytes).map_err(wrong)?;
+            let module = beam::Module::of(&container).map_err(wrong)?;
+            let code = Code::of(&container, &module).map_err(wrong)?;
+            if let Some(bytes) = facts::encode(&module.name, &code) {
+                memo.remember(FACTS, &sha256, &bytes).map_err(unreadable)?;
+            }
+            (module.name, code)
+        }
+    };
     // A consolidated protocol belongs to the release, but what it does is Elixir's.
     let platform = match &found.application {
         Some(application) => beam::is_platform_application(application),
@@ -209,7 +224,7 @@ fn read_one(found: &Found) -> Result<Module, PruneError> {
         Some(application) => knowledge::is_core(application),
         None => platform,
     };
-    Ok(Module { name: module.name, path: path.clone(), platform, core, code })
+    Ok(Module { name, path: path.clone(), platform, core, code })
 }
 
 struct Roots {

@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::{PruneError, application_of};
 use crate::beam::{self, Atom, BeamError, BootInstruction, BootScript, StripOptions, Term};
+use crate::cache::Memo;
 use crate::elf::{self, ElfFile, KeptWhole, Stripped};
 use crate::recipe::PruneLevel;
-use crate::tree::{Content, LayerKind, Node, NodeKind, SpoolRange, SpoolWriter, Tree, TreePath};
+use crate::tree::{Content, LayerKind, Node, NodeKind, Tree, TreePath};
 
 /// The largest file that is rewritten: an emulator with its debug information has some 80 MB.
 const MOST_BYTES: u64 = 512 << 20;
@@ -35,8 +34,8 @@ pub struct RewriteInput<'a> {
     pub release_root: &'a TreePath,
     /// How many files at a time.
     pub jobs: usize,
-    /// Where a nameless file for the new contents is made.
-    pub spool_directory: &'a Path,
+    /// What was worked out before, and where new contents stand.
+    pub memo: &'a Memo,
 }
 
 /// What became of the files.
@@ -58,10 +57,19 @@ enum Kind {
 }
 
 enum Made {
-    /// Where the new contents stand in the spool.
-    Smaller(SpoolRange),
+    Smaller(Content),
     Same,
     Left(String),
+}
+
+impl Made {
+    /// A file that stays as it is, with the reason if it could have become smaller.
+    fn unchanged(reason: Vec<u8>) -> Self {
+        match String::from_utf8_lossy(&reason) {
+            reason if reason.is_empty() => Self::Same,
+            reason => Self::Left(reason.into_owned()),
+        }
+    }
 }
 
 /// Rewrites what the level says. Files of the overlay stay as the user made them.
@@ -82,16 +90,13 @@ pub fn rewrite(tree: &mut Tree, input: &RewriteInput<'_>) -> Result<Rewritten, P
             jobs.push((path.clone(), content.clone(), kind));
         }
     }
-    let failed = |source| PruneError::Io { path: TreePath::root(), source };
-    let spool = Mutex::new(SpoolWriter::new_in(input.spool_directory).map_err(failed)?);
-    let made = in_parallel(&jobs, input, &spool)?;
-    let spool = spool.into_inner().unwrap_or_else(PoisonError::into_inner).finish().map_err(failed)?;
+    let made = in_parallel(&jobs, input)?;
     for ((path, content, _), made) in jobs.iter().zip(made) {
         match made {
-            Made::Smaller(range) => {
+            Made::Smaller(smaller) => {
                 rewritten.sizes_before.insert(path.clone(), content.len());
                 if let Some(node) = tree.get_mut(path) {
-                    node.kind = NodeKind::File(spool.content(range));
+                    node.kind = NodeKind::File(smaller);
                 }
             }
             Made::Same => {}
@@ -152,19 +157,14 @@ fn has_integrity_sum(path: &TreePath, tree: &Tree) -> bool {
 
 type Job = (TreePath, Content, Kind);
 
-/// New contents go to the spool as they come: where in it they stand shows nowhere.
-fn in_parallel(
-    jobs: &[Job],
-    input: &RewriteInput<'_>,
-    spool: &Mutex<SpoolWriter>,
-) -> Result<Vec<Made>, PruneError> {
+fn in_parallel(jobs: &[Job], input: &RewriteInput<'_>) -> Result<Vec<Made>, PruneError> {
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<(usize, Made)>, PruneError> {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = jobs.get(index) else { return Ok(done) };
-            done.push((index, make(job, input, spool)?));
+            done.push((index, make(job, input)?));
         }
     };
     let mut made: Vec<(usize, Made)> = Vec::with_capacity(jobs.len());
@@ -179,32 +179,50 @@ fn in_parallel(
     Ok(made.into_iter().map(|(_, made)| made).collect())
 }
 
-fn make(
-    (path, content, kind): &Job,
-    input: &RewriteInput<'_>,
-    spool: &Mutex<SpoolWriter>,
-) -> Result<Made, PruneError> {
+fn make((path, content, kind): &Job, input: &RewriteInput<'_>) -> Result<Made, PruneError> {
     let wrong = |source: BeamError| PruneError::Beam { path: path.clone(), source };
-    let bytes = content.read(MOST_BYTES).map_err(|source| PruneError::Io { path: path.clone(), source })?;
-    let new = match kind {
+    let unreadable = |source| PruneError::Io { path: path.clone(), source };
+    // Of applications and boot scripts it is more than the file that decides.
+    let rule = match kind {
+        Kind::Module { platform } => Some(format!("module {platform} {}", input.strip_lines)),
+        Kind::Elf => Some("elf".to_owned()),
+        Kind::Application | Kind::Boot => None,
+    };
+    let Some(rule) = rule else {
+        let bytes = content.read(MOST_BYTES).map_err(unreadable)?;
+        let new = match kind {
+            Kind::Boot => boot(input).to_bytes().map_err(wrong)?,
+            _ => application(&bytes, input).map_err(wrong)?,
+        };
+        return Ok(if new == bytes { Made::Same } else { Made::Smaller(Content::from_bytes(new)) });
+    };
+    let sha256 = content.sha256().map_err(unreadable)?;
+    let memo = input.memo;
+    if let Some(new) = memo.recall(&rule, &sha256) {
+        return Ok(Made::Smaller(new));
+    }
+    let unchanged = format!("{rule} unchanged");
+    if let Some(reason) = memo.recall_bytes(&unchanged, &sha256) {
+        return Ok(Made::unchanged(reason));
+    }
+    let bytes = content.read(MOST_BYTES).map_err(unreadable)?;
+    let (new, reason) = match kind {
         Kind::Module { platform } => {
             let options = StripOptions { lines: !input.strip_lines, attributes: !platform };
-            beam::strip(&bytes, options).map_err(wrong)?
+            (beam::strip(&bytes, options).map_err(wrong)?, String::new())
         }
-        Kind::Application => application(&bytes, input).map_err(wrong)?,
-        Kind::Boot => boot(input).to_bytes().map_err(wrong)?,
-        Kind::Elf => match elf::strip(&bytes) {
-            Ok(Stripped::Changed(stripped)) => stripped,
-            Ok(Stripped::AsItIs(KeptWhole::NoSmaller)) => return Ok(Made::Same),
-            Ok(Stripped::AsItIs(reason)) => return Ok(Made::Left(reason.to_string())),
+        _ => match elf::strip(&bytes) {
+            Ok(Stripped::Changed(stripped)) => (stripped, String::new()),
+            Ok(Stripped::AsItIs(KeptWhole::NoSmaller)) => (Vec::new(), String::new()),
+            Ok(Stripped::AsItIs(reason)) => (Vec::new(), reason.to_string()),
             Err(source) => return Err(PruneError::Elf { path: path.clone(), source }),
         },
     };
-    if new == bytes {
-        return Ok(Made::Same);
+    if new.is_empty() || new == bytes {
+        memo.remember(&unchanged, &sha256, reason.as_bytes()).map_err(unreadable)?;
+        return Ok(Made::unchanged(reason.into_bytes()));
     }
-    let range = spool.lock().unwrap_or_else(PoisonError::into_inner).append(&mut new.as_slice());
-    range.map(Made::Smaller).map_err(|source| PruneError::Io { path: path.clone(), source })
+    memo.remember(&rule, &sha256, &new).map(Made::Smaller).map_err(unreadable)
 }
 
 /// An application's specification without the modules that went.

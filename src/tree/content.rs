@@ -5,6 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ring::digest;
 
 /// A handle to the bytes of a regular file: some bytes in memory, a range of an open file (the unpacked
 /// contents of a package, see [`super::Spool`]), or a path on the host. Cheap to clone.
@@ -14,9 +17,19 @@ pub struct Content(Inner);
 #[derive(Debug, Clone)]
 enum Inner {
     Bytes(Arc<[u8]>),
-    Range { file: Arc<File>, offset: u64, length: u64 },
+    Range { file: Arc<File>, offset: u64, length: u64, sum: Option<Arc<Sum>> },
     Path { path: Arc<Path>, length: u64 },
     Parts { parts: Arc<[Content]>, length: u64 },
+}
+
+/// The SHA-256 that some bytes had when they were written.
+#[derive(Debug)]
+struct Sum {
+    sha256: [u8; 32],
+    /// They were written by this process, or were found to have it.
+    holds: AtomicBool,
+    /// Set when they don't have it.
+    damage: Option<Arc<AtomicBool>>,
 }
 
 impl Content {
@@ -27,7 +40,61 @@ impl Content {
 
     /// `length` bytes from `offset` on of an open file.
     pub fn from_range(file: Arc<File>, offset: u64, length: u64) -> Self {
-        Self(Inner::Range { file, offset, length })
+        Self(Inner::Range { file, offset, length, sum: None })
+    }
+
+    /// Like [`Content::from_range`], of bytes that this process has just written and hashed.
+    pub(crate) fn from_hashed(file: Arc<File>, offset: u64, length: u64, sha256: [u8; 32]) -> Self {
+        let sum = Sum { sha256, holds: AtomicBool::new(true), damage: None };
+        Self(Inner::Range { file, offset, length, sum: Some(Arc::new(sum)) })
+    }
+
+    /// Like [`Content::from_range`], of bytes that an earlier process wrote. They are hashed before any of them is
+    /// given away for the first time; if they have another SHA-256 by then, that is an error of reading and `damage`
+    /// is set.
+    pub(crate) fn from_kept(
+        file: Arc<File>,
+        offset: u64,
+        length: u64,
+        sha256: [u8; 32],
+        damage: Arc<AtomicBool>,
+    ) -> Self {
+        let sum = Sum { sha256, holds: AtomicBool::new(false), damage: Some(damage) };
+        Self(Inner::Range { file, offset, length, sum: Some(Arc::new(sum)) })
+    }
+
+    /// Where the bytes stand in an open file, if they do, and their SHA-256 if it is known.
+    pub(crate) fn place(&self) -> Option<(&Arc<File>, u64, Option<[u8; 32]>)> {
+        match &self.0 {
+            Inner::Range { file, offset, sum, .. } => {
+                Some((file, *offset, sum.as_ref().map(|sum| sum.sha256)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The SHA-256 of all bytes: known, or computed from them.
+    ///
+    /// # Errors
+    /// When they must be read and can't be.
+    pub fn sha256(&self) -> io::Result<[u8; 32]> {
+        if let Inner::Range { sum: Some(sum), .. } = &self.0 {
+            return Ok(sum.sha256);
+        }
+        let mut context = digest::Context::new(&digest::SHA256);
+        if let Inner::Bytes(bytes) = &self.0 {
+            context.update(bytes);
+        } else {
+            let mut reader = self.reader()?;
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                match reader.read(&mut buffer)? {
+                    0 => break,
+                    count => context.update(&buffer[..count]),
+                }
+            }
+        }
+        Ok(as_array(&context.finish()))
     }
 
     /// The file at `path`, which has `length` bytes now and must still have when it is read.
@@ -60,11 +127,16 @@ impl Content {
     /// that shrank or grew since it was looked at is an [`io::ErrorKind::InvalidData`] error that names it.
     ///
     /// # Errors
-    /// When a host file can't be opened.
+    /// When a host file can't be opened, or bytes that were kept by an earlier run are damaged.
     pub fn reader(&self) -> io::Result<ContentReader> {
         let source = match &self.0 {
             Inner::Bytes(bytes) => Source::Bytes(Arc::clone(bytes)),
-            Inner::Range { file, offset, .. } => Source::Range { file: Arc::clone(file), offset: *offset },
+            Inner::Range { file, offset, length, sum } => {
+                if let Some(sum) = sum {
+                    sum.check(file, *offset, *length)?;
+                }
+                Source::Range { file: Arc::clone(file), offset: *offset }
+            }
             Inner::Path { path, .. } => Source::Path {
                 file: fs_err::File::open(path.as_ref())?.into_parts().0,
                 path: Arc::clone(path),
@@ -102,6 +174,47 @@ impl Content {
         self.reader()?.take(most as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+impl Sum {
+    fn check(&self, file: &File, offset: u64, length: u64) -> io::Result<()> {
+        if self.holds.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(64 * 1024)];
+        let mut done = 0;
+        let damaged = loop {
+            let wanted = buffer.len().min(usize::try_from(length - done).unwrap_or(usize::MAX));
+            if wanted == 0 {
+                break as_array(&context.finish()) != self.sha256;
+            }
+            match file.read_at(&mut buffer[..wanted], offset + done)? {
+                0 => break true,
+                count => {
+                    context.update(&buffer[..count]);
+                    done += count as u64;
+                }
+            }
+        };
+        if damaged {
+            if let Some(damage) = &self.damage {
+                damage.store(true, Ordering::Release);
+            }
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "what an earlier run kept in the cache is damaged",
+            ));
+        }
+        self.holds.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn as_array(digest: &digest::Digest) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
 }
 
 /// Reads a [`Content`].

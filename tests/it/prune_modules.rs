@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use leanfs::beam::BootScript;
+use leanfs::cache::Memo;
 use leanfs::prune::{PruneInput, Pruned, Rule, prune};
 use leanfs::recipe::{Pattern, PruneLevel};
 use leanfs::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
@@ -102,6 +103,7 @@ fn run(tree: &mut Tree, case: &Case<'_>) -> Pruned {
             keep: &keep,
             traced: &case.traced.iter().map(|name| (*name).to_owned()).collect(),
             keep_package_db: false,
+            memo: &Memo::open(None, "", &std::env::temp_dir()).expect("room"),
         },
     )
     .expect("all of it is well formed")

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use leanfs::beam::{Atom, BootScript};
+use leanfs::cache::Memo;
 use leanfs::prune::{PruneError, RewriteInput, Rewritten, rewrite};
 use leanfs::recipe::PruneLevel;
 use leanfs::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
@@ -30,7 +31,7 @@ fn bytes(tree: &Tree, at: &str) -> Vec<u8> {
 
 fn run(tree: &mut Tree, kept: &[&str]) -> Result<Rewritten, PruneError> {
     let kept: BTreeSet<Atom> = kept.iter().map(|name| Atom::from(*name)).collect();
-    let spool = tempfile::tempdir().expect("a directory");
+    let memo = Memo::open(None, "", &std::env::temp_dir()).expect("room");
     rewrite(
         tree,
         &RewriteInput {
@@ -42,7 +43,7 @@ fn run(tree: &mut Tree, kept: &[&str]) -> Result<Rewritten, PruneError> {
             otp_root: &path("usr/lib/erlang"),
             release_root: &path("app"),
             jobs: 2,
-            spool_directory: spool.path(),
+            memo: &memo,
         },
     )
 }

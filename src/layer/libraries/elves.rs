@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::cache::Memo;
 use crate::elf::{ElfError, ElfFile, ReadError};
 use crate::tree::{NodeKind, Tree, TreePath};
 
@@ -23,9 +24,18 @@ pub(crate) enum Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Elves {
     entries: BTreeMap<TreePath, Entry>,
+    memo: Option<Arc<Memo>>,
 }
 
+/// What the cache calls the facts of an ELF file; of another file there are none.
+const FACTS: &str = "elf";
+
 impl Elves {
+    /// Nothing was read yet, but `memo` may know it.
+    pub(crate) fn known_by(memo: Arc<Memo>) -> Self {
+        Self { entries: BTreeMap::new(), memo: Some(memo) }
+    }
+
     /// The file at exactly `path`; [`Entry::Other`] also when that is no regular file.
     pub(crate) fn get(&mut self, tree: &Tree, path: &TreePath) -> Result<Entry, LibraryError> {
         if let Some(entry) = self.entries.get(path) {
@@ -35,6 +45,18 @@ impl Elves {
             return Ok(Entry::Other);
         };
         let failed = |source| LibraryError::Read { path: path.to_string(), source };
+        let sum = match self.memo.clone() {
+            Some(memo) => Some((memo, content.sha256().map_err(failed)?)),
+            None => None,
+        };
+        if let Some((memo, sha256)) = &sum
+            && let Some(known) = memo.recall_bytes(FACTS, sha256)
+            && let Ok(facts) = postcard::from_bytes::<Option<ElfFile>>(&known)
+        {
+            let entry = facts.map_or(Entry::Other, |file| Entry::Elf(Arc::new(file)));
+            self.entries.insert(path.clone(), entry.clone());
+            return Ok(entry);
+        }
         let head = content.read_head(ElfFile::MAGIC.len()).map_err(failed)?;
         let entry = if head == ElfFile::MAGIC {
             match ElfFile::read_from(content.reader().map_err(failed)?) {
@@ -45,6 +67,17 @@ impl Elves {
         } else {
             Entry::Other
         };
+        let facts = match &entry {
+            Entry::Other => Some(None),
+            Entry::Elf(file) => Some(Some(&**file)),
+            Entry::Bad(_) => None,
+        };
+        if let Some((memo, sha256)) = sum
+            && let Some(facts) = facts
+            && let Ok(bytes) = postcard::to_allocvec(&facts)
+        {
+            memo.remember(FACTS, &sha256, &bytes).map_err(failed)?;
+        }
         self.entries.insert(path.clone(), entry.clone());
         Ok(entry)
     }

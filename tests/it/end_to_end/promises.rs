@@ -111,7 +111,15 @@ fn assembling_starts_no_other_program() {
     let _ = test();
 }
 
-/// GNU cpio lists exactly what the manifest says.
+/// Where the archives in a file of several end.
+fn ends_of_archives(bytes: &[u8]) -> Vec<usize> {
+    const TRAILER: &[u8] = b"TRAILER!!!\0";
+    let trailers = bytes.windows(TRAILER.len()).enumerate().filter(|(_, window)| *window == TRAILER);
+    trailers.map(|(place, _)| (place + TRAILER.len()).next_multiple_of(512)).collect()
+}
+
+/// GNU cpio lists exactly what the manifest says: it reads one archive at a time, and each is one by itself, with the
+/// directories that its files are in.
 #[test]
 fn gnu_cpio_reads_the_archive() {
     let test = || -> Option<()> {
@@ -123,13 +131,33 @@ fn gnu_cpio_reads_the_archive() {
         succeed(&mut bench.leanfs(assemble(&project.join("_build/prod/rel/hello"), &mirror, &output)));
         let plain = bench.path("initramfs.cpio");
         succeed(Command::new("zstd").args(["-dq", "-o"]).arg(&plain).arg(output.join("initramfs.cpio.zst")));
-        let archive = fs_err::File::open(&plain).expect("the archive").into_file();
-        let listed = succeed(Command::new("cpio").args(["-t", "--quiet"]).stdin(Stdio::from(archive)));
-        let listed: BTreeSet<String> = String::from_utf8_lossy(&listed.stdout)
-            .lines()
-            .map(|line| format!("/{}", line.trim_start_matches("./").trim_matches('/')).replace("/.", "/."))
-            .map(|line| if line == "/." { "/".to_owned() } else { line })
-            .collect();
+        let bytes = fs_err::read(&plain).expect("the archives");
+        let ends = ends_of_archives(&bytes);
+        assert_eq!((ends.len(), ends.last()), (2, Some(&bytes.len())));
+        let mut listed: BTreeSet<String> = BTreeSet::new();
+        let mut start = 0;
+        for end in ends {
+            let member = bench.path("member.cpio");
+            fs_err::write(&member, &bytes[start..end]).expect("room");
+            start = end;
+            let archive = fs_err::File::open(&member).expect("the archive").into_file();
+            let output = succeed(Command::new("cpio").args(["-t", "--quiet"]).stdin(Stdio::from(archive)));
+            let mut seen: BTreeSet<String> = BTreeSet::new();
+            for line in String::from_utf8_lossy(&output.stdout).lines() {
+                let path = match line.trim_start_matches("./").trim_matches('/') {
+                    "." | "" => "/".to_owned(),
+                    path => format!("/{path}"),
+                };
+                let parent = std::path::Path::new(&path).parent().map(|parent| parent.display().to_string());
+                assert!(
+                    parent.is_none_or(|parent| seen.contains(&parent)),
+                    "{path} stands before its directory"
+                );
+                seen.insert(path);
+            }
+            assert!(!seen.is_empty());
+            listed.extend(seen);
+        }
         let manifest = fs_err::read(output.join("manifest.json")).expect("a manifest");
         let manifest: leanfs::report::manifest::Manifest =
             serde_json::from_slice(&manifest).expect("a manifest of this version");
