@@ -201,15 +201,24 @@ impl KernelError {
 /// # Errors
 /// When it can't be read, is no kernel, or is one for another architecture.
 pub fn from_file(image: Content, name: &str, arch: Arch) -> Result<Kernel, KernelError> {
-    let head = image.read_head(format::HEAD_BYTES).map_err(KernelError::read(name))?;
-    let format = KernelFormat::parse(&head).ok_or_else(|| KernelError::NotAKernel {
-        name: name.to_owned(),
-        found: format::first_bytes(&head),
-        expected: KernelFormat::EXPECTED,
-    })?;
-    if !format.boots_on(arch) {
-        return Err(KernelError::WrongArch { name: name.to_owned(), format, arch });
-    }
+    let head = image.peek(format::HEAD_BYTES).map_err(KernelError::read(name))?;
+    let Some(format) = KernelFormat::parse(&head).filter(|format| format.boots_on(arch)) else {
+        // It may be damaged.
+        image.reader().map_err(KernelError::read(name))?;
+        return Err(not_for(&head, name, arch));
+    };
     let release = format::bzimage_release(&head);
     Ok(Kernel { image, format, release, modules: Vec::new(), absent: Vec::new() })
+}
+
+/// What is wrong with the beginning of a kernel.
+fn not_for(head: &[u8], name: &str, arch: Arch) -> KernelError {
+    match KernelFormat::parse(head) {
+        Some(format) => KernelError::WrongArch { name: name.to_owned(), format, arch },
+        None => KernelError::NotAKernel {
+            name: name.to_owned(),
+            found: format::first_bytes(head),
+            expected: KernelFormat::EXPECTED,
+        },
+    }
 }

@@ -676,7 +676,5 @@ fn losses(tree: &ValidTree, spec: &ImageSpec) -> Vec<String> {
 }
 
 fn copy(content: &Content, file: &mut dyn std::io::Write) -> Result<(), ImageError> {
-    let mut reader = content.reader().map_err(ImageError::Write)?;
-    std::io::copy(&mut reader, file).map_err(ImageError::Write)?;
-    Ok(())
+    content.copy_to(file).map_err(ImageError::Write)
 }

@@ -41,9 +41,20 @@ pub fn lay(tree: &mut Tree, packages: &[Package<'_>]) -> Result<(), MergeError> 
         _ => None,
     };
     for package in packages {
+        // Neighbours are in the same directory, and what is laid into one does not move it.
+        let mut parent: Option<(TreePath, TreePath)> = None;
         for (path, node) in package.tree.iter() {
             let circle = || MergeError::LinkCircle { path: path.clone(), origin: node.origin.clone() };
-            let place = tree.resolve_parent(path).ok_or_else(circle)?;
+            let known = parent.as_ref().filter(|(from, _)| path.parent().as_ref() == Some(from));
+            let place = match (known, path.file_name()) {
+                (Some((_, to)), Some(name)) => to.join(name).ok(),
+                _ => None,
+            };
+            let place = match place {
+                Some(place) => place,
+                None => tree.resolve_parent(path).ok_or_else(circle)?,
+            };
+            parent = path.parent().zip(place.parent());
             let mut node = node.clone();
             if let NodeKind::Hardlink(target) = &node.kind {
                 node.kind = NodeKind::Hardlink(tree.resolve_parent(target).unwrap_or_else(|| target.clone()));

@@ -140,7 +140,8 @@ fn kind_of(
     if has_integrity_sum(path, tree) {
         return Ok(None);
     }
-    if content.len() >= 64 && content.read_head(ElfFile::MAGIC.len())? == ElfFile::MAGIC {
+    // What is decided here is read in full later.
+    if content.len() >= 64 && content.peek(ElfFile::MAGIC.len())? == ElfFile::MAGIC {
         return Ok(Some(Kind::Elf));
     }
     Ok(None)

@@ -1,11 +1,11 @@
 //! What a regular file holds, without holding it.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use ring::digest;
 
@@ -18,7 +18,7 @@ pub struct Content(Inner);
 enum Inner {
     Bytes(Arc<[u8]>),
     Range { file: Arc<File>, offset: u64, length: u64, sum: Option<Arc<Sum>> },
-    Path { path: Arc<Path>, length: u64 },
+    Path { path: Arc<Path>, length: u64, sum: Arc<OnceLock<[u8; 32]>> },
     Parts { parts: Arc<[Content]>, length: u64 },
 }
 
@@ -78,9 +78,20 @@ impl Content {
     /// # Errors
     /// When they must be read and can't be.
     pub fn sha256(&self) -> io::Result<[u8; 32]> {
-        if let Inner::Range { sum: Some(sum), .. } = &self.0 {
-            return Ok(sum.sha256);
+        match &self.0 {
+            Inner::Range { sum: Some(sum), .. } => Ok(sum.sha256),
+            Inner::Path { sum, .. } => match sum.get() {
+                Some(sha256) => Ok(*sha256),
+                None => {
+                    let sha256 = self.compute_sha256()?;
+                    Ok(*sum.get_or_init(|| sha256))
+                }
+            },
+            _ => self.compute_sha256(),
         }
+    }
+
+    fn compute_sha256(&self) -> io::Result<[u8; 32]> {
         let mut context = digest::Context::new(&digest::SHA256);
         if let Inner::Bytes(bytes) = &self.0 {
             context.update(bytes);
@@ -99,7 +110,7 @@ impl Content {
 
     /// The file at `path`, which has `length` bytes now and must still have when it is read.
     pub fn from_path(path: impl Into<PathBuf>, length: u64) -> Self {
-        Self(Inner::Path { path: path.into().into(), length })
+        Self(Inner::Path { path: path.into().into(), length, sum: Arc::default() })
     }
 
     /// The bytes of several contents, one after the other: a file that is put together of others, without copying
@@ -132,8 +143,8 @@ impl Content {
         let source = match &self.0 {
             Inner::Bytes(bytes) => Source::Bytes(Arc::clone(bytes)),
             Inner::Range { file, offset, length, sum } => {
-                if let Some(sum) = sum {
-                    sum.check(file, *offset, *length)?;
+                if let Some(sum) = sum.as_ref().filter(|sum| !sum.holds.load(Ordering::Acquire)) {
+                    sum.check(file, *offset, *length, &mut io::sink())?;
                 }
                 Source::Range { file: Arc::clone(file), offset: *offset }
             }
@@ -165,6 +176,31 @@ impl Content {
         Ok(bytes)
     }
 
+    /// Writes all bytes, in one pass also where they must be checked: then the error comes after the bytes.
+    ///
+    /// # Errors
+    /// As [`Content::reader`], when they can't be read, and when `output` doesn't take them.
+    pub(crate) fn copy_to(&self, output: &mut dyn Write) -> io::Result<()> {
+        match &self.0 {
+            Inner::Range { file, offset, length, sum: Some(sum) } if !sum.holds.load(Ordering::Acquire) => {
+                sum.check(file, *offset, *length, output)
+            }
+            _ => io::copy(&mut self.reader()?, output).map(drop),
+        }
+    }
+
+    /// Like [`Content::read_head`], but what an earlier run kept is not checked: for a look at what is read in full, and
+    /// so checked, later.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub(crate) fn peek(&self, most: usize) -> io::Result<Vec<u8>> {
+        let Inner::Range { file, offset, length, .. } = &self.0 else { return self.read_head(most) };
+        let mut bytes = vec![0; most.min(usize::try_from(*length).unwrap_or(usize::MAX))];
+        file.read_exact_at(&mut bytes, *offset)?;
+        Ok(bytes)
+    }
+
     /// The first bytes, at most `most`: to look at a file's magic number.
     ///
     /// # Errors
@@ -177,10 +213,8 @@ impl Content {
 }
 
 impl Sum {
-    fn check(&self, file: &File, offset: u64, length: u64) -> io::Result<()> {
-        if self.holds.load(Ordering::Acquire) {
-            return Ok(());
-        }
+    /// Reads all bytes once, and passes them on.
+    fn check(&self, file: &File, offset: u64, length: u64, output: &mut dyn Write) -> io::Result<()> {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut buffer = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(64 * 1024)];
         let mut done = 0;
@@ -193,6 +227,7 @@ impl Sum {
                 0 => break true,
                 count => {
                     context.update(&buffer[..count]);
+                    output.write_all(&buffer[..count])?;
                     done += count as u64;
                 }
             }
