@@ -4,6 +4,7 @@ mod adb;
 mod apk_formats;
 mod beam;
 mod beam_rewrite;
+mod cached;
 mod cli;
 mod console;
 mod depmod;
