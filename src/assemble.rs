@@ -1,7 +1,9 @@
 //! The pipeline, from a [`Recipe`] to images, kernel and manifest. The only place that knows every stage.
 
+mod applications;
 mod error;
 mod images;
+mod inputs;
 mod kernel;
 mod manifest;
 mod otp;
@@ -15,9 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use error::{AssembleError, FailureKind};
 
+use self::inputs::Inputs;
 use self::kernel::ImageKernel;
 use self::packages::{Packages, Selection, UsedPackage};
-use self::tree::{Draft, Inputs};
+use self::tree::{Draft, Layers};
 use self::world::World;
 use crate::apk::Quoted;
 use crate::cache::Memo;
@@ -112,6 +115,7 @@ struct Image {
     /// How large files were that pruning rewrote.
     sizes_before: BTreeMap<TreePath, u64>,
     unfollowed: Vec<UnfollowedCall>,
+    inputs: Inputs,
 }
 
 impl<'a> Assembly<'a> {
@@ -192,6 +196,7 @@ impl<'a> Assembly<'a> {
             Some(directory) => Some(overlay::read(directory, recipe.source_date_epoch)?),
             None => None,
         };
+        let inputs = self.inputs(&release.tree, laid_over.as_ref())?;
         if let Some(laid_over) = &laid_over {
             overlay::lay_over_release(&mut release.tree, laid_over, &tree::constant_path(release::ROOT));
         }
@@ -208,7 +213,7 @@ impl<'a> Assembly<'a> {
         loop {
             let shell = world.shell.is_some();
             let selection = packages.select(&world.wanted, shell)?;
-            let inputs = Inputs {
+            let layers = Layers {
                 release: &release,
                 choice: &otp,
                 selection: &selection,
@@ -217,7 +222,7 @@ impl<'a> Assembly<'a> {
                 shell,
                 traced: &traced,
             };
-            let draft = self.draft(&inputs)?;
+            let draft = self.draft(&layers)?;
             if world.widen(&draft, &packages)? {
                 continue;
             }
@@ -266,6 +271,7 @@ impl<'a> Assembly<'a> {
                 reasons: pruned.reasons,
                 sizes_before: rewritten.sizes_before,
                 unfollowed: pruned.unfollowed,
+                inputs,
             });
         }
     }

@@ -9,6 +9,7 @@ mod repository;
 mod scripts;
 mod settings;
 mod shared_cache;
+mod time;
 mod words;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use repository::{Repository, RepositorySource, TrustedKey, parse_tag};
 pub use scripts::{ScriptPattern, ScriptSettings};
 pub use settings::{AllImages, Settings, SettingsError, limits_of};
 pub use shared_cache::{S3Credentials, SharedCacheSettings};
+pub use time::rfc3339;
 pub use words::{UnknownChoice, parse_sha256, parse_size};
 
 use crate::arch::Arch;
@@ -35,6 +37,11 @@ use crate::arch::Arch;
 pub struct Recipe {
     /// The release: a directory or a tarball that holds `releases/VERSION/`.
     pub release: PathBuf,
+    /// The `leanfs.toml` that this comes from; only its hash is told.
+    pub file: Option<PathBuf>,
+    /// The lock files (`mix.lock`, `rebar.lock`) of the project that the release was made from: they tell which
+    /// applications are Hex packages.
+    pub dependency_locks: Vec<PathBuf>,
     /// The architecture of the image.
     pub arch: Arch,
     /// Where packages come from, the most wanted first. Without the architecture at the end.
@@ -108,6 +115,8 @@ impl Recipe {
     ) -> Self {
         Self {
             release: release.into(),
+            file: None,
+            dependency_locks: Vec::new(),
             arch,
             repositories: RepositorySource::defaults(),
             keys: Vec::new(),

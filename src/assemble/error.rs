@@ -82,6 +82,14 @@ pub enum AssembleError {
         /// What is wrong.
         source: TraceError,
     },
+    /// A file that the recipe names can't be read.
+    #[error("{} can't be read", .path.display())]
+    ReadInput {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
     /// The release's modules can't be read.
     #[error("the release can't be read")]
     ReadRelease(#[source] std::io::Error),
@@ -257,6 +265,7 @@ impl AssembleError {
             Self::Trace { .. } => Some("`leanfs verify --trace FILE` writes one".to_owned()),
             Self::Adapt(_) => Some("let the release bring its own Erlang/OTP (`include_erts: true`)".to_owned()),
             Self::ReadRelease(_)
+            | Self::ReadInput { .. }
             | Self::ReadTrace { .. }
             | Self::Overlay(_)
             | Self::PackageDb(_)

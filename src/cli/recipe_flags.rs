@@ -364,10 +364,17 @@ impl RecipeFlags<'_> {
     ) -> Result<Recipe, Failure> {
         let mut settings = self.settings()?.over(settings_of_file(directory)?);
         self.packages.add_repository_keys(&mut settings)?;
+        // The lock files of the project belong to a release that was made in it.
+        let is_of_project = settings.release.is_none();
         if settings.release.is_none() {
             settings.release = Some(newest_release()?);
         }
         let mut recipe = settings.into_recipe(&self.images.output, self.fetch.cache(environment)?)?;
+        recipe.file = Some(recipe_file(directory)).filter(|path| path.is_file());
+        if is_of_project {
+            let there = ["mix.lock", "rebar.lock"].map(|name| directory.join(name));
+            recipe.dependency_locks = there.into_iter().filter(|path| path.is_file()).collect();
+        }
         recipe.allow_untrusted = self.packages.allow_untrusted;
         recipe.offline = self.fetch.offline;
         if let Some(jobs) = self.fetch.jobs {
