@@ -22,6 +22,7 @@ mod pack;
 mod progress;
 mod recipe_flags;
 mod resolve;
+mod sbom;
 mod scripts;
 mod signing;
 mod summary;
@@ -65,6 +66,7 @@ enum Verb {
     Why(why::WhyArgs),
     Diff(diff::DiffArgs),
     Scripts(scripts::ScriptsArgs),
+    Sbom(sbom::SbomArgs),
     Resolve(Box<resolve::ResolveArgs>),
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
@@ -103,6 +105,7 @@ impl Verb {
             Self::Why(args) => args.mode(),
             Self::Diff(args) => args.mode(),
             Self::Scripts(args) => args.mode(),
+            Self::Sbom(args) => args.mode(),
             Self::Resolve(args) => args.mode(),
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
@@ -121,6 +124,7 @@ impl Verb {
             Self::Why(args) => args.run(terminal),
             Self::Diff(args) => args.run(terminal),
             Self::Scripts(args) => args.run(terminal),
+            Self::Sbom(args) => args.run(terminal),
             Self::Resolve(args) => args.run(terminal, environment),
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),
