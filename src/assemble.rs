@@ -12,7 +12,7 @@ mod tree;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use error::{AssembleError, FailureKind};
@@ -39,12 +39,15 @@ use crate::layer::sysroot;
 use crate::prune::{self, Reason, Removal, RewriteInput};
 use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
+use crate::report::signature::{self, SigningKey};
 use crate::report::trace::Trace;
 use crate::report::{Event, Reporter, Stage, limit};
 use crate::tree::{Tree, TreePath, ValidTree};
 
 /// The name of the manifest in the output directory.
 pub const MANIFEST: &str = Manifest::FILE_NAME;
+/// The name of the manifest's signature in the output directory.
+pub const SIGNATURE: &str = signature::FILE_NAME;
 /// The name of the kernel in the output directory.
 pub const KERNEL: &str = "kernel";
 
@@ -85,6 +88,12 @@ fn memo_name(recipe: &Recipe) -> String {
     format!("{name} {}", recipe.arch)
 }
 
+fn load_signing_key(path: &Path) -> Result<SigningKey, AssembleError> {
+    let pem =
+        fs_err::read(path).map_err(|source| AssembleError::ReadInput { path: path.to_owned(), source })?;
+    SigningKey::from_pem(&pem).map_err(|source| AssembleError::SigningKey { path: path.to_owned(), source })
+}
+
 /// What stays the same while the tree is made, again and again, until nothing is missing.
 struct Assembly<'a> {
     recipe: &'a Recipe,
@@ -93,6 +102,8 @@ struct Assembly<'a> {
     spool_directory: PathBuf,
     /// What was worked out for this release before.
     memo: Arc<Memo>,
+    /// What signs the manifest.
+    signing_key: Option<SigningKey>,
     notes: Notes<'a>,
 }
 
@@ -120,6 +131,8 @@ struct Image {
 
 impl<'a> Assembly<'a> {
     fn new(recipe: &'a Recipe, reporter: &'a dyn Reporter) -> Result<Self, AssembleError> {
+        // A key that can't sign is better known before all the work.
+        let signing_key = recipe.sign_manifest.as_deref().map(load_signing_key).transpose()?;
         let mut settings = FetchSettings::new(&recipe.cache);
         settings.offline = recipe.offline;
         settings.jobs = recipe.jobs;
@@ -140,6 +153,7 @@ impl<'a> Assembly<'a> {
             fetcher,
             spool_directory,
             memo,
+            signing_key,
             notes: Notes { reporter, all: Mutex::default() },
         })
     }
@@ -178,8 +192,17 @@ impl<'a> Assembly<'a> {
         }
         let text =
             serde_json::to_string_pretty(&manifest).map_err(|error| AssembleError::Bug(error.to_string()))?;
-        output.file(MANIFEST, |file| writeln!(file, "{text}").map_err(ImageError::Write))?;
-        let stale = manifest::stale_outputs(&recipe.output, &manifest);
+        let text = text + "\n";
+        output.file(MANIFEST, |file| file.write_all(text.as_bytes()).map_err(ImageError::Write))?;
+        let mut stale = manifest::stale_outputs(&recipe.output, &manifest);
+        match &self.signing_key {
+            Some(key) => {
+                let signature = key.sign(text.as_bytes());
+                output.file(SIGNATURE, |file| file.write_all(&signature).map_err(ImageError::Write))?;
+            }
+            // It would be of the manifest before.
+            None => stale.push(SIGNATURE.to_owned()),
+        }
         output.commit(&stale)?;
         // What was found damaged on the way was made anew.
         self.warn_of_damage();

@@ -87,6 +87,9 @@ pub struct Recipe {
     pub limits: Limits,
     /// The directory for the images, the kernel and the manifest.
     pub output: PathBuf,
+    /// The Ed25519 key (PKCS#8, PEM) that signs the manifest
+    /// ([`SigningKey`](crate::report::signature::SigningKey)); `None` leaves it unsigned.
+    pub sign_manifest: Option<PathBuf>,
     /// Where downloads are kept, shared by all runs of the user.
     pub cache: PathBuf,
     /// Never use the network.
@@ -137,6 +140,7 @@ impl Recipe {
             run: RunSettings::default(),
             limits: Limits::default(),
             output: output.into(),
+            sign_manifest: None,
             cache: cache.into(),
             offline: false,
             jobs: std::thread::available_parallelism().map_or(1, Into::into),

@@ -15,6 +15,7 @@ pub mod html;
 pub mod limit;
 pub mod manifest;
 pub mod sbom;
+pub mod signature;
 pub mod trace;
 pub mod why;
 

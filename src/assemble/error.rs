@@ -16,6 +16,7 @@ use crate::layer::special::SpecialError;
 use crate::layer::start::StartError;
 use crate::prune::PruneError;
 use crate::report::limit::LimitError;
+use crate::report::signature::SignatureError;
 use crate::report::trace::TraceError;
 use crate::resolve::ResolveError;
 use crate::tree::TreeError;
@@ -89,6 +90,14 @@ pub enum AssembleError {
         path: PathBuf,
         /// What is wrong.
         source: std::io::Error,
+    },
+    /// A key that can't sign the manifest.
+    #[error("{} can't sign the manifest", .path.display())]
+    SigningKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SignatureError,
     },
     /// The release's modules can't be read.
     #[error("the release can't be read")]
@@ -204,7 +213,7 @@ impl AssembleError {
     /// What it means.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Package { .. } => FailureKind::Usage,
+            Self::Package { .. } | Self::SigningKey { .. } => FailureKind::Usage,
             Self::Fetch(error) => match error.kind() {
                 FetchErrorKind::Unverified => FailureKind::Unverified,
                 FetchErrorKind::Network => FailureKind::Network,
@@ -232,6 +241,7 @@ impl AssembleError {
             Self::BootProgram { .. } => Some(
                 "name another stub with --efi-stub, or another kernel with --kernel".to_owned(),
             ),
+            Self::SigningKey { source, .. } => Some(source.hint()),
             Self::TooLarge(error) => error.hint(),
             Self::Special(error) => Some(error.hint()),
             Self::Package { source, .. } => source.hint(),

@@ -167,6 +167,9 @@ pub(super) struct ImageFlags {
     /// The name of OCI images [default: the release's name and version]
     #[arg(long, value_name = "NAME[:TAG]")]
     tag: Option<String>,
+    /// Sign manifest.json with this Ed25519 key (PKCS#8, PEM), into manifest.json.sig: see `leanfs check`
+    #[arg(long, value_name = "FILE")]
+    sign_manifest: Option<PathBuf>,
     /// The UEFI stub of disks [default: systemd's of this machine]
     #[arg(long, value_name = "FILE")]
     efi_stub: Option<PathBuf>,
@@ -351,6 +354,7 @@ impl RecipeFlags<'_> {
         settings.all_images.tag = images.tag.clone();
         settings.all_images.efi_stub = images.efi_stub.clone();
         settings.data_size = images.data_size;
+        settings.sign_manifest = images.sign_manifest.clone();
         Ok(settings)
     }
 
