@@ -9,6 +9,7 @@
 mod analyze;
 mod assemble;
 mod cache;
+mod check;
 mod diff;
 mod environment;
 mod failure;
@@ -62,6 +63,7 @@ enum Verb {
     Assemble(Box<assemble::AssembleArgs>),
     Launch(launch::LaunchArgs),
     Verify(verify::VerifyArgs),
+    Check(check::CheckArgs),
     Analyze(analyze::AnalyzeArgs),
     Why(why::WhyArgs),
     Diff(diff::DiffArgs),
@@ -101,6 +103,7 @@ impl Verb {
         match self {
             Self::Assemble(args) => args.mode(),
             Self::Verify(args) => args.mode(),
+            Self::Check(args) => args.mode(),
             Self::Analyze(args) => args.mode(),
             Self::Why(args) => args.mode(),
             Self::Diff(args) => args.mode(),
@@ -120,6 +123,7 @@ impl Verb {
             Self::Assemble(args) => args.run(terminal, environment),
             Self::Launch(args) => args.run(terminal, environment),
             Self::Verify(args) => args.run(terminal, environment),
+            Self::Check(args) => args.run(terminal),
             Self::Analyze(args) => args.run(terminal),
             Self::Why(args) => args.run(terminal),
             Self::Diff(args) => args.run(terminal),
