@@ -21,6 +21,7 @@ mod launch;
 mod output_file;
 mod pack;
 mod progress;
+mod provenance;
 mod recipe_flags;
 mod resolve;
 mod sbom;
@@ -69,6 +70,7 @@ enum Verb {
     Diff(diff::DiffArgs),
     Scripts(scripts::ScriptsArgs),
     Sbom(sbom::SbomArgs),
+    Provenance(provenance::ProvenanceArgs),
     Resolve(Box<resolve::ResolveArgs>),
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
@@ -109,6 +111,7 @@ impl Verb {
             Self::Diff(args) => args.mode(),
             Self::Scripts(args) => args.mode(),
             Self::Sbom(args) => args.mode(),
+            Self::Provenance(args) => args.mode(),
             Self::Resolve(args) => args.mode(),
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
@@ -129,6 +132,7 @@ impl Verb {
             Self::Diff(args) => args.run(terminal),
             Self::Scripts(args) => args.run(terminal),
             Self::Sbom(args) => args.run(terminal),
+            Self::Provenance(args) => args.run(terminal),
             Self::Resolve(args) => args.run(terminal, environment),
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),
