@@ -89,10 +89,7 @@ impl<'a> Packages<'a> {
             trusted.extend(of_repositories.into_iter().flat_map(|(_, keys)| keys));
             trusted
         });
-        let built_in = keys::built_in().unwrap_or_default();
-        let mut called_so = trusted.iter().filter(|key| key.name() == signed_by).peekable();
-        (called_so.peek().is_some() && called_so.all(|key| built_in.contains(key)))
-            .then(|| "alpine".to_owned())
+        is_alpines(signed_by, trusted).then(|| "alpine".to_owned())
     }
 
     /// The repositories, for messages.
@@ -212,6 +209,14 @@ impl<'a> Packages<'a> {
     }
 }
 
+/// Whether the trusted key of that name is one of Alpine's. One key of the user's that only has the name is enough to doubt
+/// it.
+fn is_alpines(name: &str, trusted: &[PublicKey]) -> bool {
+    let built_in = keys::built_in().unwrap_or_default();
+    let mut called_so = trusted.iter().filter(|key| key.name() == name).peekable();
+    called_so.peek().is_some() && called_so.all(|key| built_in.contains(key))
+}
+
 /// What a package says of itself; what the image needs it for isn't known here.
 pub(super) fn package_info(
     apk: &VerifiedApk,
@@ -266,4 +271,25 @@ pub(super) fn needs(packages: &[UsedPackage]) -> Vec<Vec<String>> {
 /// A name or constraint as the user wrote it.
 pub(super) fn parse_dependency(text: &str) -> Result<Dependency, AssembleError> {
     text.parse().map_err(|source| AssembleError::Package { text: text.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_key_it_is() {
+        let alpines = keys::built_in().expect("good keys");
+        let name = alpines[3].name().to_owned();
+        let pem = include_bytes!("../../tests/keys/leanfs-test.rsa.pub");
+        let named_like_it = PublicKey::from_pem(&name, pem).expect("a key");
+        let ours = PublicKey::from_pem("ours.rsa.pub", pem).expect("a key");
+        assert!(is_alpines(&name, &alpines));
+        assert!(is_alpines(&name, &[ours.clone(), alpines[3].clone()]));
+        assert!(!is_alpines("ours.rsa.pub", &[ours.clone(), alpines[3].clone()]));
+        assert!(!is_alpines(&name, std::slice::from_ref(&named_like_it)));
+        assert!(!is_alpines(&name, &[alpines[3].clone(), named_like_it]));
+        assert!(!is_alpines(&name, &[ours]));
+        assert!(!is_alpines(&name, &[]));
+    }
 }
