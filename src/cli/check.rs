@@ -140,7 +140,9 @@ fn hint(report: &CheckReport) -> String {
         "nothing that manifest.json says was looked at; assemble again with --sign-manifest, or give the key that signed"
             .to_owned()
     } else {
-        "assemble again, or fetch the files again from where they came".to_owned()
+        "assemble again, or fetch the files again from where they came (a file system that a machine has written to \
+         differs, too)"
+            .to_owned()
     }
 }
 

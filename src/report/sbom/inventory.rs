@@ -115,6 +115,7 @@ impl Inventory {
             part.needs = part.needs.iter().flat_map(of).filter(|id| *id != part.id).collect();
         }
         parts.extend(files(manifest));
+        tell_apart(&mut parts);
 
         let needed: BTreeSet<&String> = parts.iter().flat_map(|part| &part.needs).collect();
         let asked: BTreeSet<String> = manifest
@@ -136,6 +137,35 @@ impl Inventory {
         };
         let needs = parts.iter().filter(is_direct).map(|part| part.id.clone()).collect();
         Self { parts, needs }
+    }
+}
+
+/// Names that have been given out.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    taken: BTreeSet<String>,
+    /// The number that a name got last.
+    numbers: BTreeMap<String, u64>,
+}
+
+impl Names {
+    /// The name, if nothing has it yet; else the first with a number behind it that nothing has.
+    pub(super) fn unlike(&mut self, name: &str, before_number: &str) -> String {
+        let mut unlike = name.to_owned();
+        while !self.taken.insert(unlike.clone()) {
+            let number = self.numbers.entry(name.to_owned()).or_insert(1);
+            *number += 1;
+            unlike = format!("{name}{before_number}{number}");
+        }
+        unlike
+    }
+}
+
+/// What a manifest that leanfs wrote never has: two entries of one name. Each must still have a reference of its own.
+fn tell_apart(parts: &mut [Part]) {
+    let mut names = Names::default();
+    for part in parts {
+        part.id = names.unlike(&part.id, "#");
     }
 }
 
@@ -363,6 +393,14 @@ fn files(manifest: &Manifest) -> impl Iterator<Item = Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_taken() {
+        let mut names = Names::default();
+        let given: Vec<String> =
+            ["a", "a-2", "a", "a", "b", "a-2"].iter().map(|name| names.unlike(name, "-")).collect();
+        assert_eq!(given, ["a", "a-2", "a-3", "a-4", "b", "a-2-2"]);
+    }
 
     #[test]
     fn maintainers() {

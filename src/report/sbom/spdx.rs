@@ -1,10 +1,10 @@
 //! SPDX 2.3: <https://spdx.github.io/spdx-spec/v2.3/>.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::inventory::{Inventory, Kind, Part};
+use super::inventory::{Inventory, Kind, Names, Part};
 use super::license::License;
 use super::purl::Purl;
 use super::web_address;
@@ -22,13 +22,14 @@ pub(super) fn document(manifest: &Manifest, inventory: &Inventory, uuid: &str) -
     // Every year that SOURCE_DATE_EPOCH can sensibly name has four digits.
     let created = rfc3339(manifest.source_date_epoch).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned());
     let mut writer = Writer {
-        identifiers: BTreeSet::from([DOCUMENT.to_owned(), ROOT.to_owned()]),
+        identifiers: Names::default(),
         by_id: BTreeMap::new(),
         licenses: BTreeMap::new(),
         relationships: vec![relationship(DOCUMENT, "DESCRIBES", ROOT)],
         tool,
         created,
     };
+    // The document and the image have identifiers of no such kind.
     for part in &inventory.parts {
         let identifier = writer.identifier(part.kind_name(), &format!("{}-{}", part.name, part.version));
         writer.by_id.insert(part.id.clone(), identifier);
@@ -79,7 +80,7 @@ impl Part {
 
 /// What has been given out so far.
 struct Writer {
-    identifiers: BTreeSet<String>,
+    identifiers: Names,
     /// The identifier of each part.
     by_id: BTreeMap<String, String>,
     /// References to licences that are only names.
@@ -95,12 +96,7 @@ impl Writer {
         let good = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
         let name: String = name.chars().map(good).collect();
         let plain = format!("SPDXRef-{kind}-{}", name.trim_matches('-'));
-        let identifier = std::iter::once(plain.clone())
-            .chain((2..).map(|number: u32| format!("{plain}-{number}")))
-            .find(|identifier| !self.identifiers.contains(identifier))
-            .unwrap_or(plain);
-        self.identifiers.insert(identifier.clone());
-        identifier
+        self.identifiers.unlike(&plain, "-")
     }
 
     fn relate(&mut self, from: &str, how: &str, id: &str) {

@@ -74,6 +74,21 @@ fn references_are_unlike_each_other_and_lead_somewhere() {
     }
 }
 
+/// What leanfs never writes: everything twice.
+#[test]
+fn references_of_a_manifest_that_repeats_itself() {
+    let mut manifest = sample::manifest();
+    manifest.packages.extend(manifest.packages.clone());
+    manifest.applications.extend(manifest.applications.clone());
+    manifest.files.extend(manifest.files.clone());
+    let (cyclonedx, spdx) = documents(&manifest, None);
+    for (list, key) in [(&cyclonedx["components"], "bom-ref"), (&spdx["packages"], "SPDXID")] {
+        let all = texts(list, key);
+        let known: BTreeSet<&str> = all.iter().copied().collect();
+        assert_eq!(known.len(), all.len());
+    }
+}
+
 #[test]
 fn what_needs_what() {
     let (cyclonedx, spdx) = documents(&sample::manifest(), None);
