@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use leanfs::check::{CheckError, CheckReport, SignatureState, check};
 use leanfs::report::bytes::grouped;
+use leanfs::report::manifest::Manifest;
 use leanfs::report::signature::VerifyingKey;
 
 use super::failure::{Because, Exit, Failure};
@@ -21,7 +22,7 @@ const MOST_KEY_BYTES: u64 = 64 * 1024;
 /// have been signed (`leanfs assemble --sign-manifest`) by one of the keys. Exit code 3 says that something differs.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// What was assembled: a directory with manifest.json
+    /// What was assembled: a directory with manifest.json, or that file
     #[arg(value_name = "DIR", default_value = "leanfs")]
     directory: PathBuf,
     /// An Ed25519 key (PEM) that may have signed manifest.json, or a directory of keys (*.pem, *.pub); repeatable
@@ -43,12 +44,26 @@ impl CheckArgs {
         OutputMode { json: self.json, quiet: self.quiet, verbose: false }
     }
 
+    fn directory(&self) -> &Path {
+        match self.directory.parent() {
+            Some(parent) if self.directory.ends_with(Manifest::FILE_NAME) && self.directory.is_file() => {
+                if parent.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    parent
+                }
+            }
+            _ => &self.directory,
+        }
+    }
+
     pub(super) fn run(&self, terminal: &Terminal) -> Result<(), Failure> {
         let keys = load_keys(&self.keys)?;
         let jobs =
             self.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into);
-        let report = check(&self.directory, &keys, jobs)?;
-        match problems(&self.directory, &report) {
+        let directory = self.directory();
+        let report = check(directory, &keys, jobs)?;
+        match problems(directory, &report) {
             None => {
                 terminal.object(&Line { event: "result", exit_code: 0, report: &report })?;
                 terminal.result(&render(&report))

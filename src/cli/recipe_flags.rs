@@ -369,7 +369,7 @@ impl RecipeFlags<'_> {
         let mut settings = self.settings()?.over(settings_of_file(directory)?);
         self.packages.add_repository_keys(&mut settings)?;
         // The lock files of the project belong to a release that was made in it.
-        let is_of_project = settings.release.is_none();
+        let is_of_project = self.contents.release.is_none();
         if settings.release.is_none() {
             settings.release = Some(newest_release()?);
         }

@@ -15,8 +15,9 @@ use super::terminal::{OutputMode, Terminal};
 /// List what an image is made of, with licences, for those who look for vulnerabilities (SBOM)
 ///
 /// Packages, the kernel, the applications of Erlang/OTP, Elixir and the release, and what belongs to none of these. What pruning
-/// left nothing of is marked: `scope: excluded` in CycloneDX, an annotation in SPDX. The same manifest always gives the
-/// same bytes.
+/// left nothing of is marked: `scope: excluded` in CycloneDX, an annotation in SPDX. Which applications are packages of Hex is
+/// known where `assemble` took the project's own release and found its mix.lock or rebar.lock. The same manifest always
+/// gives the same bytes.
 #[derive(Debug, Args)]
 pub(super) struct SbomArgs {
     /// What was assembled: a directory with manifest.json, or that file

@@ -145,6 +145,7 @@ fn what_people_and_programs_are_told() {
     fs_err::write(place.path("leanfs/other"), "nobody's business").expect("written");
     place.check(&[], 0, &["initramfs.cpio.gz", "as manifest.json says", "manifest.json is not signed"]);
     place.check(&["-q"], 0, &[]);
+    place.check(&["leanfs/manifest.json"], 0, &["as manifest.json says"]);
     let changed = place.path("leanfs/rootfs.tar.gz");
     let mut bytes = fs_err::read(&changed).expect("there");
     bytes[100] ^= 1;

@@ -311,6 +311,17 @@ fn facts_come_from_the_release_and_its_project() {
         serde_json::json!(["application:/app/lib/jsx-3.1.0"])
     );
 
+    // leanfs.toml may say which of the project's releases it is.
+    fs_err::write(place.path("project/leanfs.toml"), "[release]\npath = \"_build/prod/rel/tiny\"\n")
+        .expect("written");
+    assert!(
+        place
+            .assemble(&[])
+            .applications
+            .iter()
+            .any(|info| info.hex.as_ref().is_some_and(|hex| hex.name == "jsx_package"))
+    );
+
     // A release from elsewhere is not the project's: its lock file says nothing of it.
     let elsewhere = place.path("elsewhere");
     fs_err::rename(place.path("project/_build/prod/rel/tiny"), &elsewhere).expect("moved");

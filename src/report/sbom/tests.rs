@@ -90,6 +90,24 @@ fn references_of_a_manifest_that_repeats_itself() {
 }
 
 #[test]
+fn libraries_of_a_sysroot_are_files() {
+    let mut manifest = sample::manifest();
+    let mut library = manifest.files.iter().find(|file| file.path == "/init").expect("there").clone();
+    library.path = "/lib/x86_64-linux-gnu/libc.so.6".to_owned();
+    library.layer = crate::tree::LayerKind::Sysroot;
+    library.sha256 = Some("9".repeat(64));
+    manifest.files.push(library);
+    let (cyclonedx, spdx) = documents(&manifest, Some("alpine"));
+    let component = entry(&cyclonedx["components"], "/lib/x86_64-linux-gnu/libc.so.6", None);
+    assert_eq!(component["type"], "file");
+    assert_eq!(component["hashes"][0]["content"], "9".repeat(64));
+    assert_eq!(component.get("purl"), None);
+    let package = entry(&spdx["packages"], "/lib/x86_64-linux-gnu/libc.so.6", None);
+    assert_eq!(package["checksums"][0]["checksumValue"], "9".repeat(64));
+    assert_eq!(package["primaryPackagePurpose"], "FILE");
+}
+
+#[test]
 fn what_needs_what() {
     let (cyclonedx, spdx) = documents(&sample::manifest(), None);
     let needs = |reference: &str| {
