@@ -10,7 +10,8 @@
 //! - Licences are those that packages name for themselves; what is no SPDX expression is a named licence.
 //! - Nothing is made up. Where a manifest doesn't say whose packages they are, there is no package URL; an application
 //!   is `pkg:hex` only where a lock file or Hex's metadata says so, otherwise `pkg:otp`.
-//! - The hash of a package is that of its data member, which its signed control member has; a fact beside it says so.
+//! - The hash of a package is that of its data member, which its signed control member has, or of format v3 that of its
+//!   signed metadata, which has those of its files; a fact beside it says so.
 //!   The hash of a Hex package is that of its tarball.
 //! - There is no clock: CycloneDX has a `timestamp` only where `SOURCE_DATE_EPOCH` was set, and SPDX, which must have a
 //!   time, has that of the manifest, 1970 if it was not. Identifiers are UUIDs of version 8 (RFC 9562) made from the SHA-256

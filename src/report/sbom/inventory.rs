@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::license::License;
 use super::purl::Purl;
 use crate::beam::{Platform, platform_of};
@@ -257,7 +260,12 @@ fn described(kind: Kind, info: &PackageInfo, distribution: Option<&str>) -> Part
         .as_deref()
         .or(distribution)
         .map(|distribution| Purl::apk(distribution, &info.name, &info.version).with("arch", &info.arch));
-    part.sha256 = info.data_sha256.clone().map(|hash| (hash, "the compressed data member of the package"));
+    part.sha256 = match &info.data_sha256 {
+        Some(hash) => Some((hash.clone(), "the compressed data member of the package")),
+        None => info.checksum.strip_prefix("Q2").and_then(|text| STANDARD.decode(text).ok()).map(|hash| {
+            (hex::encode(hash), "the package's metadata (ADB), which has the hash of every file")
+        }),
+    };
     part.fact("arch", &info.arch);
     part.fact("repository", &info.repository);
     part.fact("origin", &info.origin);

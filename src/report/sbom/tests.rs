@@ -90,6 +90,19 @@ fn references_of_a_manifest_that_repeats_itself() {
 }
 
 #[test]
+fn packages_of_format_v3_have_the_hash_of_their_metadata() {
+    let mut manifest = sample::manifest();
+    manifest.packages[3].data_sha256 = None;
+    let musl = |manifest: &Manifest| {
+        entry(&documents(manifest, None).0["components"], "musl", Some("1.2.5-r23"))["hashes"].clone()
+    };
+    assert_eq!(musl(&manifest), Value::Null, "20 bytes are no SHA-256");
+    manifest.packages[3].checksum = "Q2+IAyLaUDdSEKuGMqHnlTE3Ek7ntnxXz5PiLyuw3KSYk=".to_owned();
+    let want = "f880322da50375210ab8632a1e7953137124ee7b67c57cf93e22f2bb0dca4989";
+    assert_eq!(musl(&manifest)[0]["content"], want);
+}
+
+#[test]
 fn libraries_of_a_sysroot_are_files() {
     let mut manifest = sample::manifest();
     let mut library = manifest.files.iter().find(|file| file.path == "/init").expect("there").clone();
