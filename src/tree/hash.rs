@@ -1,31 +1,13 @@
 //! Hashes of what files hold.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ring::digest;
 
 use super::{Content, NodeKind, Tree, TreePath};
-
-impl Content {
-    /// The SHA-256 of all bytes.
-    ///
-    /// # Errors
-    /// When they can't be read.
-    pub fn sha256(&self) -> io::Result<[u8; 32]> {
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut reader = self.reader()?;
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            match reader.read(&mut buffer)? {
-                0 => return Ok(finished(context)),
-                count => context.update(&buffer[..count]),
-            }
-        }
-    }
-}
 
 impl Tree {
     /// The SHA-256 of every regular file, by `threads` threads.
