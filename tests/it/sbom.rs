@@ -420,6 +420,34 @@ fn provenance_names_what_went_in_and_came_out() {
     assert_eq!(predicate["runDetails"]["byproducts"][0]["digest"]["sha256"], manifest);
 }
 
+/// The hash that the manifest has of each file is that of what tar takes out of the image, whatever the cache knew.
+#[test]
+fn hashes_of_files_are_those_of_the_image() {
+    let Some(()) = tools(&["tar"]) else { return };
+    let place = Place::new();
+    for run in ["nothing cached", "all cached"] {
+        let manifest = place.assemble(&["--tar", "--compress", "none"]);
+        let extracted = place.path(run);
+        fs_err::create_dir(&extracted).expect("made");
+        let mut tar = Command::new("tar");
+        tar.arg("-xf")
+            .arg(place.path("leanfs/rootfs.tar"))
+            .arg("-C")
+            .arg(&extracted)
+            .args(["--exclude", "dev/*"]);
+        assert!(tar.status().expect("tar starts").success());
+        let mut count = 0;
+        for file in manifest.files.iter().filter(|file| file.kind == "file") {
+            let bytes =
+                fs_err::read(extracted.join(file.path.trim_start_matches('/'))).expect("it was extracted");
+            let want = hex::encode(leanfs::apk::checksum::sha256(&bytes));
+            assert_eq!(file.sha256.as_deref(), Some(want.as_str()), "{} with {run}", file.path);
+            count += 1;
+        }
+        assert!(count > 10, "{count}");
+    }
+}
+
 #[test]
 fn what_can_not_be_done_is_told() {
     let place = Place::new();
