@@ -18,7 +18,7 @@
 pub mod adb;
 pub mod checksum;
 pub mod dependency;
-mod der;
+pub(crate) mod der;
 mod ecdsa;
 mod error;
 pub mod index;

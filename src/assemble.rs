@@ -1,7 +1,9 @@
 //! The pipeline, from a [`Recipe`] to images, kernel and manifest. The only place that knows every stage.
 
+mod applications;
 mod error;
 mod images;
+mod inputs;
 mod kernel;
 mod manifest;
 mod otp;
@@ -10,14 +12,15 @@ mod tree;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use error::{AssembleError, FailureKind};
 
+use self::inputs::Inputs;
 use self::kernel::ImageKernel;
 use self::packages::{Packages, Selection, UsedPackage};
-use self::tree::{Draft, Inputs};
+use self::tree::{Draft, Layers};
 use self::world::World;
 use crate::apk::Quoted;
 use crate::cache::Memo;
@@ -36,12 +39,15 @@ use crate::layer::sysroot;
 use crate::prune::{self, Reason, Removal, RewriteInput};
 use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
+use crate::report::signature::{self, SigningKey};
 use crate::report::trace::Trace;
 use crate::report::{Event, Reporter, Stage, limit};
 use crate::tree::{Tree, TreePath, ValidTree};
 
 /// The name of the manifest in the output directory.
 pub const MANIFEST: &str = Manifest::FILE_NAME;
+/// The name of the manifest's signature in the output directory.
+pub const SIGNATURE: &str = signature::FILE_NAME;
 /// The name of the kernel in the output directory.
 pub const KERNEL: &str = "kernel";
 
@@ -82,6 +88,12 @@ fn memo_name(recipe: &Recipe) -> String {
     format!("{name} {}", recipe.arch)
 }
 
+fn load_signing_key(path: &Path) -> Result<SigningKey, AssembleError> {
+    let pem =
+        fs_err::read(path).map_err(|source| AssembleError::ReadInput { path: path.to_owned(), source })?;
+    SigningKey::from_pem(&pem).map_err(|source| AssembleError::SigningKey { path: path.to_owned(), source })
+}
+
 /// What stays the same while the tree is made, again and again, until nothing is missing.
 struct Assembly<'a> {
     recipe: &'a Recipe,
@@ -90,6 +102,8 @@ struct Assembly<'a> {
     spool_directory: PathBuf,
     /// What was worked out for this release before.
     memo: Arc<Memo>,
+    /// What signs the manifest.
+    signing_key: Option<SigningKey>,
     notes: Notes<'a>,
 }
 
@@ -112,10 +126,13 @@ struct Image {
     /// How large files were that pruning rewrote.
     sizes_before: BTreeMap<TreePath, u64>,
     unfollowed: Vec<UnfollowedCall>,
+    inputs: Inputs,
 }
 
 impl<'a> Assembly<'a> {
     fn new(recipe: &'a Recipe, reporter: &'a dyn Reporter) -> Result<Self, AssembleError> {
+        // A key that can't sign is better known before all the work.
+        let signing_key = recipe.sign_manifest.as_deref().map(load_signing_key).transpose()?;
         let mut settings = FetchSettings::new(&recipe.cache);
         settings.offline = recipe.offline;
         settings.jobs = recipe.jobs;
@@ -136,6 +153,7 @@ impl<'a> Assembly<'a> {
             fetcher,
             spool_directory,
             memo,
+            signing_key,
             notes: Notes { reporter, all: Mutex::default() },
         })
     }
@@ -174,8 +192,17 @@ impl<'a> Assembly<'a> {
         }
         let text =
             serde_json::to_string_pretty(&manifest).map_err(|error| AssembleError::Bug(error.to_string()))?;
-        output.file(MANIFEST, |file| writeln!(file, "{text}").map_err(ImageError::Write))?;
-        let stale = manifest::stale_outputs(&recipe.output, &manifest);
+        let text = text + "\n";
+        output.file(MANIFEST, |file| file.write_all(text.as_bytes()).map_err(ImageError::Write))?;
+        let mut stale = manifest::stale_outputs(&recipe.output, &manifest);
+        match &self.signing_key {
+            Some(key) => {
+                let signature = key.sign(text.as_bytes());
+                output.file(SIGNATURE, |file| file.write_all(&signature).map_err(ImageError::Write))?;
+            }
+            // It would be of the manifest before.
+            None => stale.push(SIGNATURE.to_owned()),
+        }
         output.commit(&stale)?;
         // What was found damaged on the way was made anew.
         self.warn_of_damage();
@@ -192,6 +219,7 @@ impl<'a> Assembly<'a> {
             Some(directory) => Some(overlay::read(directory, recipe.source_date_epoch)?),
             None => None,
         };
+        let inputs = self.inputs(&release.tree, laid_over.as_ref())?;
         if let Some(laid_over) = &laid_over {
             overlay::lay_over_release(&mut release.tree, laid_over, &tree::constant_path(release::ROOT));
         }
@@ -208,7 +236,7 @@ impl<'a> Assembly<'a> {
         loop {
             let shell = world.shell.is_some();
             let selection = packages.select(&world.wanted, shell)?;
-            let inputs = Inputs {
+            let layers = Layers {
                 release: &release,
                 choice: &otp,
                 selection: &selection,
@@ -217,7 +245,7 @@ impl<'a> Assembly<'a> {
                 shell,
                 traced: &traced,
             };
-            let draft = self.draft(&inputs)?;
+            let draft = self.draft(&layers)?;
             if world.widen(&draft, &packages)? {
                 continue;
             }
@@ -266,6 +294,7 @@ impl<'a> Assembly<'a> {
                 reasons: pruned.reasons,
                 sizes_before: rewritten.sizes_before,
                 unfollowed: pruned.unfollowed,
+                inputs,
             });
         }
     }

@@ -4,11 +4,13 @@
 //! Every parser takes bytes from outside: lengths are checked before they are used, nesting and sizes are
 //! capped, and nothing panics. Text that is put into messages is escaped.
 
+mod app_file;
 mod boot;
 mod code;
 pub mod container;
 mod encode;
 mod external;
+pub mod lock_file;
 mod module;
 mod platform;
 mod release_file;
@@ -16,10 +18,12 @@ mod strip;
 mod term;
 mod text;
 
+pub use app_file::{AppFile, HexMetadata};
 pub use boot::{BootInstruction, BootScript, LoadedApplication};
 pub use code::{Apply, Code, Function};
 pub use encode::encode;
 pub use external::decode;
+pub use lock_file::LockedPackage;
 pub use module::{Export, Import, Module, SHELL_FUNCTIONS, attributes, literal_bytes, literals};
 pub use platform::{Platform, is_platform_application, platform_of};
 pub use release_file::{ReleaseFile, StartType};

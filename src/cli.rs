@@ -9,6 +9,7 @@
 mod analyze;
 mod assemble;
 mod cache;
+mod check;
 mod diff;
 mod environment;
 mod failure;
@@ -20,8 +21,10 @@ mod launch;
 mod output_file;
 mod pack;
 mod progress;
+mod provenance;
 mod recipe_flags;
 mod resolve;
+mod sbom;
 mod scripts;
 mod signing;
 mod summary;
@@ -61,10 +64,13 @@ enum Verb {
     Assemble(Box<assemble::AssembleArgs>),
     Launch(launch::LaunchArgs),
     Verify(verify::VerifyArgs),
+    Check(check::CheckArgs),
     Analyze(analyze::AnalyzeArgs),
     Why(why::WhyArgs),
     Diff(diff::DiffArgs),
     Scripts(scripts::ScriptsArgs),
+    Sbom(sbom::SbomArgs),
+    Provenance(provenance::ProvenanceArgs),
     Resolve(Box<resolve::ResolveArgs>),
     Pack(Box<pack::PackArgs>),
     Index(index::IndexArgs),
@@ -99,10 +105,13 @@ impl Verb {
         match self {
             Self::Assemble(args) => args.mode(),
             Self::Verify(args) => args.mode(),
+            Self::Check(args) => args.mode(),
             Self::Analyze(args) => args.mode(),
             Self::Why(args) => args.mode(),
             Self::Diff(args) => args.mode(),
             Self::Scripts(args) => args.mode(),
+            Self::Sbom(args) => args.mode(),
+            Self::Provenance(args) => args.mode(),
             Self::Resolve(args) => args.mode(),
             Self::Pack(args) => args.mode(),
             Self::Index(args) => args.mode(),
@@ -117,10 +126,13 @@ impl Verb {
             Self::Assemble(args) => args.run(terminal, environment),
             Self::Launch(args) => args.run(terminal, environment),
             Self::Verify(args) => args.run(terminal, environment),
+            Self::Check(args) => args.run(terminal),
             Self::Analyze(args) => args.run(terminal),
             Self::Why(args) => args.run(terminal),
             Self::Diff(args) => args.run(terminal),
             Self::Scripts(args) => args.run(terminal),
+            Self::Sbom(args) => args.run(terminal),
+            Self::Provenance(args) => args.run(terminal),
             Self::Resolve(args) => args.run(terminal, environment),
             Self::Pack(args) => args.run(terminal, environment),
             Self::Index(args) => args.run(terminal),

@@ -11,6 +11,7 @@ pub mod archive;
 pub mod assemble;
 pub mod beam;
 pub mod cache;
+pub mod check;
 pub mod elf;
 pub mod fetch;
 pub mod image;

@@ -9,6 +9,7 @@ mod repository;
 mod scripts;
 mod settings;
 mod shared_cache;
+mod time;
 mod words;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use repository::{Repository, RepositorySource, TrustedKey, parse_tag};
 pub use scripts::{ScriptPattern, ScriptSettings};
 pub use settings::{AllImages, Settings, SettingsError, limits_of};
 pub use shared_cache::{S3Credentials, SharedCacheSettings};
+pub use time::rfc3339;
 pub use words::{UnknownChoice, parse_sha256, parse_size};
 
 use crate::arch::Arch;
@@ -35,6 +37,11 @@ use crate::arch::Arch;
 pub struct Recipe {
     /// The release: a directory or a tarball that holds `releases/VERSION/`.
     pub release: PathBuf,
+    /// The `leanfs.toml` that this comes from; only its hash is told.
+    pub file: Option<PathBuf>,
+    /// The lock files (`mix.lock`, `rebar.lock`) of the project that the release was made from: they tell which
+    /// applications are Hex packages.
+    pub dependency_locks: Vec<PathBuf>,
     /// The architecture of the image.
     pub arch: Arch,
     /// Where packages come from, the most wanted first. Without the architecture at the end.
@@ -80,6 +87,9 @@ pub struct Recipe {
     pub limits: Limits,
     /// The directory for the images, the kernel and the manifest.
     pub output: PathBuf,
+    /// The Ed25519 key (PKCS#8, PEM) that signs the manifest
+    /// ([`SigningKey`](crate::report::signature::SigningKey)); `None` leaves it unsigned.
+    pub sign_manifest: Option<PathBuf>,
     /// Where downloads are kept, shared by all runs of the user.
     pub cache: PathBuf,
     /// Never use the network.
@@ -108,6 +118,8 @@ impl Recipe {
     ) -> Self {
         Self {
             release: release.into(),
+            file: None,
+            dependency_locks: Vec::new(),
             arch,
             repositories: RepositorySource::defaults(),
             keys: Vec::new(),
@@ -128,6 +140,7 @@ impl Recipe {
             run: RunSettings::default(),
             limits: Limits::default(),
             output: output.into(),
+            sign_manifest: None,
             cache: cache.into(),
             offline: false,
             jobs: std::thread::available_parallelism().map_or(1, Into::into),

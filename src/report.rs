@@ -14,6 +14,9 @@ mod event;
 pub mod html;
 pub mod limit;
 pub mod manifest;
+pub mod provenance;
+pub mod sbom;
+pub mod signature;
 pub mod trace;
 pub mod why;
 

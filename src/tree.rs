@@ -9,6 +9,7 @@
 
 mod content;
 mod dump;
+mod hash;
 mod node;
 mod path;
 mod spool;

@@ -2,7 +2,8 @@
 
 use leanfs::beam::container::Container;
 use leanfs::beam::{
-    BootScript, Code, Module, ReleaseFile, StripOptions, consult, decode, encode, literals, strip,
+    AppFile, BootScript, Code, HexMetadata, Module, ReleaseFile, StripOptions, consult, decode, encode,
+    literals, lock_file, strip,
 };
 
 /// A compiled module.
@@ -45,10 +46,22 @@ pub fn beam_boot(bytes: &[u8]) {
     }
 }
 
-/// Erlang terms as text: `.app`, `sys.config`.
+/// Erlang terms as text: `.app`, `sys.config`, `hex_metadata.config`.
 pub fn beam_app(bytes: &[u8]) {
+    if let Ok(file) = AppFile::parse(bytes) {
+        let needs = file.needs();
+        assert!(needs.is_sorted() && !file.name.is_empty());
+    }
+    let _ = HexMetadata::parse(bytes);
     for term in consult(bytes).into_iter().flatten() {
         let _ = term.to_string();
+    }
+}
+
+/// A project's lock file, of either kind.
+pub fn beam_lock(bytes: &[u8]) {
+    for name in ["mix.lock", "rebar.lock"] {
+        let _ = lock_file::parse(name, bytes);
     }
 }
 

@@ -7,19 +7,21 @@ mod adb;
 mod apk;
 mod beam;
 mod elf;
+mod sbom;
 
 pub use adb::apk_adb;
 pub use apk::{
     apk_dependency, apk_index, apk_index_text, apk_info, apk_installed, apk_key, apk_package, tar,
 };
-pub use beam::{beam_app, beam_boot, beam_code, beam_module, beam_rel, beam_term};
+pub use beam::{beam_app, beam_boot, beam_code, beam_lock, beam_module, beam_rel, beam_term};
 pub use elf::{elf_read, elf_strip};
+pub use sbom::sbom;
 
 /// A function that is fuzzed.
 pub type Entry = fn(&[u8]);
 
 /// All of them, by the names of the targets.
-pub const ENTRIES: [(&str, Entry); 17] = [
+pub const ENTRIES: [(&str, Entry); 19] = [
     ("elf_read", elf_read),
     ("elf_strip", elf_strip),
     ("beam_module", beam_module),
@@ -37,4 +39,6 @@ pub const ENTRIES: [(&str, Entry); 17] = [
     ("apk_key", apk_key),
     ("tar", tar),
     ("apk_adb", apk_adb),
+    ("beam_lock", beam_lock),
+    ("sbom", sbom),
 ];

@@ -21,7 +21,7 @@ const EC_PUBLIC_KEY: [u8; 7] = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const MOST_BYTES: usize = 64 * 1024;
 
 /// The label and the content of the first PEM block.
-pub(super) fn pem(text: &[u8]) -> Result<(&str, Vec<u8>), &'static str> {
+pub(crate) fn pem(text: &[u8]) -> Result<(&str, Vec<u8>), &'static str> {
     if text.len() > MOST_BYTES {
         return Err("the file is larger than 64 KiB");
     }

@@ -16,6 +16,7 @@ use crate::layer::special::SpecialError;
 use crate::layer::start::StartError;
 use crate::prune::PruneError;
 use crate::report::limit::LimitError;
+use crate::report::signature::SignatureError;
 use crate::report::trace::TraceError;
 use crate::resolve::ResolveError;
 use crate::tree::TreeError;
@@ -81,6 +82,22 @@ pub enum AssembleError {
         path: std::path::PathBuf,
         /// What is wrong.
         source: TraceError,
+    },
+    /// A file that the recipe names can't be read.
+    #[error("{} can't be read", .path.display())]
+    ReadInput {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// A key that can't sign the manifest.
+    #[error("{} can't sign the manifest", .path.display())]
+    SigningKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SignatureError,
     },
     /// The release's modules can't be read.
     #[error("the release can't be read")]
@@ -196,7 +213,7 @@ impl AssembleError {
     /// What it means.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Package { .. } => FailureKind::Usage,
+            Self::Package { .. } | Self::SigningKey { .. } => FailureKind::Usage,
             Self::Fetch(error) => match error.kind() {
                 FetchErrorKind::Unverified => FailureKind::Unverified,
                 FetchErrorKind::Network => FailureKind::Network,
@@ -224,6 +241,7 @@ impl AssembleError {
             Self::BootProgram { .. } => Some(
                 "name another stub with --efi-stub, or another kernel with --kernel".to_owned(),
             ),
+            Self::SigningKey { source, .. } => Some(source.hint()),
             Self::TooLarge(error) => error.hint(),
             Self::Special(error) => Some(error.hint()),
             Self::Package { source, .. } => source.hint(),
@@ -257,6 +275,7 @@ impl AssembleError {
             Self::Trace { .. } => Some("`leanfs verify --trace FILE` writes one".to_owned()),
             Self::Adapt(_) => Some("let the release bring its own Erlang/OTP (`include_erts: true`)".to_owned()),
             Self::ReadRelease(_)
+            | Self::ReadInput { .. }
             | Self::ReadTrace { .. }
             | Self::Overlay(_)
             | Self::PackageDb(_)

@@ -20,6 +20,7 @@ use crate::layer::init_conf;
 use crate::recipe::{Compression, DataSettings, ImageFormat, ImageSpec, Uuid};
 use crate::report::Event;
 use crate::report::component::{Component, Group};
+use crate::report::manifest::OutputFile;
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath, ValidTree};
 use crate::vm::firecracker;
 
@@ -29,13 +30,15 @@ pub(super) struct Made {
     pub(super) written: Written,
     /// Of a disk: the bytes of its root.
     pub(super) root_size: Option<u64>,
+    /// Of a directory: what is in it.
+    pub(super) files: Vec<OutputFile>,
     /// What the tree stands in, if it does: the format and how that is compressed.
     pub(super) tree_in: Option<(ImageFormat, Compression)>,
 }
 
 impl Made {
     fn beside(kind: &'static str, written: Written) -> Self {
-        Self { kind, written, root_size: None, tree_in: None }
+        Self { kind, written, root_size: None, files: Vec::new(), tree_in: None }
     }
 }
 
@@ -140,6 +143,10 @@ pub(super) fn write(
     results.into_iter().flatten().collect()
 }
 
+fn output_file((name, size, sha256): (&str, u64, &[u8; 32])) -> OutputFile {
+    OutputFile { name: name.to_owned(), size, sha256: hex::encode(sha256) }
+}
+
 struct Writer<'a> {
     assembly: &'a Assembly<'a>,
     image: &'a Image,
@@ -186,6 +193,7 @@ impl Writer<'_> {
         let name = spec.file_name();
         let tree = &self.image.tree;
         let mut root_size = None;
+        let mut files = Vec::new();
         let written = match spec.format {
             ImageFormat::Initramfs => self.initramfs(&name, tree, spec.compression())?,
             ImageFormat::Ext4 | ImageFormat::Squashfs | ImageFormat::Erofs => {
@@ -203,6 +211,7 @@ impl Writer<'_> {
                 let summary = self.output.directory(&name, |directory| {
                     let summary = oci::write_layout(tree, &self.oci(spec), directory)?;
                     size = directory.size();
+                    files = directory.files().map(output_file).collect();
                     Ok(summary)
                 })?;
                 Written { name, size, sha256: digest_bytes(&summary.manifest_digest) }
@@ -234,7 +243,7 @@ impl Writer<'_> {
         };
         let tree_in =
             (spec.format != ImageFormat::Firecracker).then(|| (spec.root_format(), spec.compression()));
-        Ok(Made { kind: spec.format.name(), written, root_size, tree_in })
+        Ok(Made { kind: spec.format.name(), written, root_size, files, tree_in })
     }
 
     /// Writes the tree as a file system.
@@ -620,7 +629,7 @@ fn with_roots(images: &[ImageSpec]) -> Vec<ImageSpec> {
 }
 
 /// The program that starts kernel and initramfs in a unified kernel image.
-fn efi_stub(spec: &ImageSpec, arch: Arch) -> Result<(PathBuf, Content), AssembleError> {
+pub(super) fn efi_stub(spec: &ImageSpec, arch: Arch) -> Result<(PathBuf, Content), AssembleError> {
     let path = spec.efi_stub.clone().unwrap_or_else(|| {
         let name = match arch {
             Arch::X86_64 => "x64",

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::packages::Packages;
+use super::packages::{Packages, package_info};
 use super::{AssembleError, Assembly};
 use crate::arch::Arch;
 use crate::image::compress::DecompressorFeatures;
 use crate::kernel;
 use crate::recipe::{Compression, ImageFormat, ImageSpec, KernelSource};
+use crate::report::manifest::PackageInfo;
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
 
 /// A kernel's configuration has about 150 kB.
@@ -19,6 +20,8 @@ pub(super) struct ImageKernel {
     pub(super) image: Content,
     /// `linux-virt-6.18.56-r0`, or the file's name.
     pub(super) name: String,
+    /// The package that it comes from, if it does.
+    pub(super) package: Option<PackageInfo>,
     /// What it can unpack.
     pub(super) decompressor: DecompressorFeatures,
     /// Its modules, in load order.
@@ -94,6 +97,7 @@ pub(super) fn select(
             Ok(Some(ImageKernel {
                 image: kernel.image,
                 name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                package: None,
                 decompressor: DecompressorFeatures::default(),
                 modules: kernel.modules,
                 root_modules: Vec::new(),
@@ -127,6 +131,11 @@ pub(super) fn select(
             Ok(Some(ImageKernel {
                 image: kernel.image,
                 name: entry.full_name(),
+                package: Some(package_info(
+                    &apk,
+                    index.repository().to_string(),
+                    packages.distribution(index),
+                )),
                 decompressor,
                 modules: kernel.modules,
                 root_modules,

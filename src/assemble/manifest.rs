@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::images::Made;
-use super::{Assembly, Image, MANIFEST};
+use super::inputs::parameters;
+use super::packages::{needs, package_info};
+use super::{Assembly, Image, MANIFEST, applications};
 use crate::arch::Arch;
 use crate::image::ImageError;
 use crate::image::share;
 use crate::report::manifest::{
-    FileInfo, KnownScript, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
+    FileInfo, KernelInfo, KnownScript, Manifest, Output, PackageInfo, ReleaseInfo, RemovedFile, UnknownScript,
 };
 use crate::tree::{LayerKind, Node, NodeKind, TreePath};
 
@@ -23,15 +25,16 @@ pub(super) fn make(
     let release = &image.release;
     let shares = shares(assembly, image, outputs)?;
     let needed_by = needed_by(image);
+    let hashes = image.tree.tree().hashes(recipe.jobs);
+    let hashes = hashes.map_err(|(path, source)| ImageError::Content { path, source })?;
     let mut packages: Vec<PackageInfo> = image
         .packages
         .iter()
-        .map(|used| PackageInfo {
-            name: used.apk.entry().name.clone(),
-            version: used.apk.entry().version.clone(),
-            repository: used.repository.clone(),
-            data_sha256: hex::encode(used.apk.info().data_hash.unwrap_or_default()),
+        .zip(needs(&image.packages))
+        .map(|(used, needs)| PackageInfo {
+            needs,
             wanted_by: used.wanted_by.clone(),
+            ..package_info(&used.apk, used.repository.clone(), used.distribution.clone())
         })
         .collect();
     packages.sort_by(|a, b| a.name.cmp(&b.name));
@@ -51,6 +54,11 @@ pub(super) fn make(
                 .map(|application| (application.name.clone(), application.version.clone()))
                 .collect(),
         },
+        source_date_epoch: recipe.source_date_epoch,
+        parameters: parameters(recipe),
+        inputs: image.inputs.all.clone(),
+        applications: applications::all(image, &image.inputs.locked),
+        kernel: kernel_info(image, outputs)?,
         packages,
         left_out: image.left_out.clone(),
         known_scripts: image
@@ -78,12 +86,13 @@ pub(super) fn make(
         notes,
         outputs: outputs
             .iter()
-            .map(|Made { kind, written, root_size, .. }| Output {
+            .map(|Made { kind, written, root_size, files, .. }| Output {
                 name: written.name.clone(),
                 kind: (*kind).to_owned(),
                 size: written.size,
                 sha256: written.sha256.map(hex::encode),
                 root_size: *root_size,
+                files: files.clone(),
             })
             .collect(),
         files: image
@@ -97,6 +106,7 @@ pub(super) fn make(
                     kind: kind_name(&node.kind).to_owned(),
                     size: node.size(),
                     size_before: image.sizes_before.get(path).copied().unwrap_or_else(|| node.size()),
+                    sha256: hashes.get(path).map(hex::encode),
                     compressed,
                     layer: node.origin.layer,
                     part: node.origin.part.to_string(),
@@ -121,6 +131,18 @@ pub(super) fn make(
             .collect(),
         command_line: command_line(recipe.arch),
     })
+}
+
+/// The kernel, with the hash of what was written of it, or would have been.
+fn kernel_info(image: &Image, outputs: &[Made]) -> Result<Option<KernelInfo>, ImageError> {
+    let Some(kernel) = &image.kernel else { return Ok(None) };
+    let written = outputs.iter().find(|made| made.kind == "kernel").and_then(|made| made.written.sha256);
+    let sha256 = match written {
+        Some(sha256) => sha256,
+        None => kernel.image.sha256().map_err(|source| ImageError::Input { what: "the kernel", source })?,
+    };
+    let sha256 = hex::encode(sha256);
+    Ok(Some(KernelInfo { name: kernel.name.clone(), package: kernel.package.clone(), sha256 }))
 }
 
 /// What each node takes of the first image ([`Manifest::files`]), in the tree's order; nothing if none was written.

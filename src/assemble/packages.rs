@@ -1,15 +1,15 @@
 //! Packages: which are asked for, which are selected, and their verified contents.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{AssembleError, Assembly};
-use crate::apk::{Dependency, IndexEntry};
-use crate::fetch::{VerifiedApk, VerifiedIndex};
+use crate::apk::{Dependency, IndexEntry, PublicKey, keys};
+use crate::fetch::{VerifiedApk, VerifiedIndex, load_keys, load_repository_keys};
 use crate::layer::packages::Package;
 use crate::recipe::Repository;
-use crate::report::manifest::LeftOut;
+use crate::report::manifest::{LeftOut, PackageInfo};
 use crate::report::{Event, Stage};
 use crate::resolve::Repositories;
 use crate::tree::TreePath;
@@ -21,6 +21,8 @@ const SHELL: [&str; 2] = ["/bin/sh", "cmd:sh"];
 pub(super) struct Packages<'a> {
     assembly: &'a Assembly<'a>,
     indexes: OnceCell<Vec<VerifiedIndex>>,
+    /// Keys that may sign, and those of single repositories.
+    keys: OnceCell<Vec<PublicKey>>,
     fetched: RefCell<BTreeMap<String, Arc<VerifiedApk>>>,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct Packages<'a> {
 pub(super) struct UsedPackage {
     pub(super) apk: Arc<VerifiedApk>,
     pub(super) repository: String,
+    /// Whose package it is ([`PackageInfo::distribution`]).
+    pub(super) distribution: Option<String>,
     /// The tag of that repository.
     pub(super) tag: Option<String>,
     pub(super) wanted_by: Vec<String>,
@@ -61,7 +65,7 @@ impl Selection {
 
 impl<'a> Packages<'a> {
     pub(super) fn new(assembly: &'a Assembly<'a>) -> Self {
-        Self { assembly, indexes: OnceCell::new(), fetched: RefCell::default() }
+        Self { assembly, indexes: OnceCell::new(), keys: OnceCell::new(), fetched: RefCell::default() }
     }
 
     fn indexes(&self) -> Result<&[VerifiedIndex], AssembleError> {
@@ -73,6 +77,19 @@ impl<'a> Packages<'a> {
             recipe.repositories.iter().map(|source| source.repository.clone()).collect();
         let read = self.assembly.fetcher.indexes(&places, recipe.arch)?;
         Ok(self.indexes.get_or_init(|| read))
+    }
+
+    /// Whose packages an index has, if one of Alpine's keys signed it. A key is known by what it is, not by its name.
+    pub(super) fn distribution(&self, index: &VerifiedIndex) -> Option<String> {
+        let signed_by = index.signed_by()?;
+        let trusted = self.keys.get_or_init(|| {
+            let recipe = self.assembly.recipe;
+            let mut trusted = load_keys(&recipe.keys).unwrap_or_default();
+            let of_repositories = load_repository_keys(&recipe.repositories, &trusted).unwrap_or_default();
+            trusted.extend(of_repositories.into_iter().flat_map(|(_, keys)| keys));
+            trusted
+        });
+        is_alpines(signed_by, trusted).then(|| "alpine".to_owned())
     }
 
     /// The repositories, for messages.
@@ -177,6 +194,7 @@ impl<'a> Packages<'a> {
                 Ok(UsedPackage {
                     apk,
                     repository: indexes[selected.repository].repository().to_string(),
+                    distribution: self.distribution(&indexes[selected.repository]),
                     tag: self
                         .assembly
                         .recipe
@@ -191,7 +209,87 @@ impl<'a> Packages<'a> {
     }
 }
 
+/// Whether the trusted key of that name is one of Alpine's. One key of the user's that only has the name is enough to doubt
+/// it.
+fn is_alpines(name: &str, trusted: &[PublicKey]) -> bool {
+    let built_in = keys::built_in().unwrap_or_default();
+    let mut called_so = trusted.iter().filter(|key| key.name() == name).peekable();
+    called_so.peek().is_some() && called_so.all(|key| built_in.contains(key))
+}
+
+/// What a package says of itself; what the image needs it for isn't known here.
+pub(super) fn package_info(
+    apk: &VerifiedApk,
+    repository: String,
+    distribution: Option<String>,
+) -> PackageInfo {
+    let (entry, info) = (apk.entry(), apk.info());
+    PackageInfo {
+        name: entry.name.clone(),
+        version: entry.version.clone(),
+        arch: info.arch.clone(),
+        description: info.description.clone(),
+        url: info.url.clone(),
+        license: info.license.clone(),
+        origin: info.origin.clone(),
+        commit: info.commit.clone(),
+        maintainer: info.maintainer.clone(),
+        repository,
+        distribution,
+        size: entry.size,
+        checksum: entry.control_hash.to_string(),
+        data_sha256: info.data_hash.map(hex::encode),
+        needs: Vec::new(),
+        wanted_by: Vec::new(),
+    }
+}
+
+/// For each package, in the same order, those of the others that have what it depends on, by their names and in byte
+/// order.
+pub(super) fn needs(packages: &[UsedPackage]) -> Vec<Vec<String>> {
+    let mut providers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for used in packages {
+        let entry = used.apk.entry();
+        let provided = entry.provides.iter().map(|provided| provided.name.as_str());
+        for name in provided.chain([entry.name.as_str()]) {
+            providers.entry(name).or_default().insert(&entry.name);
+        }
+    }
+    let of = |used: &UsedPackage| {
+        let entry = used.apk.entry();
+        let wanted = entry.depends.iter().filter(|dependency| !dependency.conflict);
+        let found: BTreeSet<&str> = wanted
+            .filter_map(|dependency| providers.get(dependency.name.as_str()))
+            .flatten()
+            .copied()
+            .collect();
+        found.into_iter().filter(|name| *name != entry.name).map(str::to_owned).collect()
+    };
+    packages.iter().map(of).collect()
+}
+
 /// A name or constraint as the user wrote it.
 pub(super) fn parse_dependency(text: &str) -> Result<Dependency, AssembleError> {
     text.parse().map_err(|source| AssembleError::Package { text: text.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_key_it_is() {
+        let alpines = keys::built_in().expect("good keys");
+        let name = alpines[3].name().to_owned();
+        let pem = include_bytes!("../../tests/keys/leanfs-test.rsa.pub");
+        let named_like_it = PublicKey::from_pem(&name, pem).expect("a key");
+        let ours = PublicKey::from_pem("ours.rsa.pub", pem).expect("a key");
+        assert!(is_alpines(&name, &alpines));
+        assert!(is_alpines(&name, &[ours.clone(), alpines[3].clone()]));
+        assert!(!is_alpines("ours.rsa.pub", &[ours.clone(), alpines[3].clone()]));
+        assert!(!is_alpines(&name, std::slice::from_ref(&named_like_it)));
+        assert!(!is_alpines(&name, &[alpines[3].clone(), named_like_it]));
+        assert!(!is_alpines(&name, &[ours]));
+        assert!(!is_alpines(&name, &[]));
+    }
 }

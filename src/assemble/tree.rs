@@ -40,7 +40,7 @@ pub(super) struct Draft {
 }
 
 /// What a tree is made from.
-pub(super) struct Inputs<'a> {
+pub(super) struct Layers<'a> {
     pub(super) release: &'a Release,
     pub(super) choice: &'a OtpChoice,
     pub(super) selection: &'a Selection,
@@ -54,8 +54,8 @@ pub(super) struct Inputs<'a> {
 
 impl Assembly<'_> {
     /// Lays packages, OTP, release, skeleton, script effects and overlay in this order.
-    pub(super) fn draft(&self, inputs: &Inputs<'_>) -> Result<Draft, AssembleError> {
-        let &Inputs { release, choice, selection, kernel, laid_over, .. } = inputs;
+    pub(super) fn draft(&self, layers: &Layers<'_>) -> Result<Draft, AssembleError> {
+        let &Layers { release, choice, selection, kernel, laid_over, .. } = layers;
         let recipe = self.recipe;
         let epoch = recipe.source_date_epoch;
         self.reporter.report(Event::Stage { stage: Stage::Layers });
@@ -111,10 +111,10 @@ impl Assembly<'_> {
                 boot_path: &boot_path,
                 arguments: &start.arguments,
                 programs: &programs,
-                shell: inputs.shell || start.needs_shell.is_some(),
+                shell: layers.shell || start.needs_shell.is_some(),
                 overlay: laid_over,
                 keep: &recipe.prune.keep,
-                traced: inputs.traced,
+                traced: layers.traced,
                 keep_package_db: recipe.prune.keep_package_db,
                 memo: &self.memo,
             },

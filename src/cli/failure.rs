@@ -32,6 +32,8 @@ pub(super) enum Failure {
         error: Box<dyn Error + Send + Sync>,
         /// What to do about it.
         hint: Option<String>,
+        /// More about it for programs.
+        details: Option<serde_json::Value>,
     },
     /// A signal told leanfs to end, and it has tidied up.
     Interrupted {
@@ -44,7 +46,7 @@ pub(super) enum Failure {
 
 impl Failure {
     pub(super) fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Told { exit, error: error.into(), hint: None }
+        Self::Told { exit, error: error.into(), hint: None, details: None }
     }
 
     pub(super) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -62,10 +64,18 @@ impl Failure {
         self
     }
 
+    /// With what `--json` has as `details`.
+    pub(super) fn detailed(mut self, value: serde_json::Value) -> Self {
+        if let Self::Told { details, .. } = &mut self {
+            *details = Some(value);
+        }
+        self
+    }
+
     /// Tells it, on stderr and, with `--json`, as the last object on stdout.
     pub(super) fn tell(&self, terminal: &Terminal) -> ExitCode {
-        let (exit, error, hint) = match self {
-            Self::Told { exit, error, hint } => (exit, error, hint),
+        let (exit, error, hint, details) = match self {
+            Self::Told { exit, error, hint, details } => (exit, error, hint, details),
             // As shells show it: 130 for Ctrl-C.
             Self::Interrupted { signal } => return ExitCode::from(u8::try_from(128 + signal).unwrap_or(255)),
             Self::BrokenPipe => return ExitCode::SUCCESS,
@@ -73,13 +83,17 @@ impl Failure {
         let texts = chain(error.as_ref());
         terminal.error_block(&texts, hint.as_deref());
         // When stdout is gone there is still stderr and the exit code.
-        let _ = terminal.object(&serde_json::json!({
+        let mut object = serde_json::json!({
             "event": "error",
             "exit_code": *exit as u8,
             "error": texts[0],
             "causes": texts[1..],
             "hint": hint,
-        }));
+        });
+        if let Some(details) = details {
+            object["details"] = details.clone();
+        }
+        let _ = terminal.object(&object);
         ExitCode::from(*exit as u8)
     }
 }

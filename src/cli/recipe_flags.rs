@@ -167,6 +167,9 @@ pub(super) struct ImageFlags {
     /// The name of OCI images [default: the release's name and version]
     #[arg(long, value_name = "NAME[:TAG]")]
     tag: Option<String>,
+    /// Sign manifest.json with this Ed25519 key (PKCS#8, PEM), into manifest.json.sig: see `leanfs check`
+    #[arg(long, value_name = "FILE")]
+    sign_manifest: Option<PathBuf>,
     /// The UEFI stub of disks [default: systemd's of this machine]
     #[arg(long, value_name = "FILE")]
     efi_stub: Option<PathBuf>,
@@ -351,6 +354,7 @@ impl RecipeFlags<'_> {
         settings.all_images.tag = images.tag.clone();
         settings.all_images.efi_stub = images.efi_stub.clone();
         settings.data_size = images.data_size;
+        settings.sign_manifest = images.sign_manifest.clone();
         Ok(settings)
     }
 
@@ -364,10 +368,17 @@ impl RecipeFlags<'_> {
     ) -> Result<Recipe, Failure> {
         let mut settings = self.settings()?.over(settings_of_file(directory)?);
         self.packages.add_repository_keys(&mut settings)?;
+        // The lock files of the project belong to a release that was made in it.
+        let is_of_project = self.contents.release.is_none();
         if settings.release.is_none() {
             settings.release = Some(newest_release()?);
         }
         let mut recipe = settings.into_recipe(&self.images.output, self.fetch.cache(environment)?)?;
+        recipe.file = Some(recipe_file(directory)).filter(|path| path.is_file());
+        if is_of_project {
+            let there = ["mix.lock", "rebar.lock"].map(|name| directory.join(name));
+            recipe.dependency_locks = there.into_iter().filter(|path| path.is_file()).collect();
+        }
         recipe.allow_untrusted = self.packages.allow_untrusted;
         recipe.offline = self.fetch.offline;
         if let Some(jobs) = self.fetch.jobs {

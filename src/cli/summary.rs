@@ -215,7 +215,9 @@ mod tests {
                 "reason": "the release doesn't list wx"})
         };
         let manifest: Manifest = serde_json::from_value(serde_json::json!({
-            "format": 2, "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [{"path": "/a.beam", "module": "plugins", "function": "call/1", "count": 1,
+            "format": 3, "source_date_epoch": 0, "inputs": [], "applications": [],
+            "parameters": {"packages": [], "otp": "packages", "kernel": "none", "images": [], "keep": [], "shell": false},
+            "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [{"path": "/a.beam", "module": "plugins", "function": "call/1", "count": 1,
                 "what": "erlang:list_to_atom/1 makes a name"}],
             "release": {"name": "hello", "version": "0.1.0", "erts": "15.2.7", "otp_source": "packages",
                 "applications": {"kernel": "10.2"}},

@@ -17,7 +17,6 @@ mod layers;
 mod model;
 mod settings;
 mod sink;
-mod time;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -33,7 +32,7 @@ use super::compress::{Compressor, DecompressorFeatures};
 use super::hashing::Hashing;
 use super::output::DirectoryWriter;
 use super::tar::{self, Part};
-use crate::recipe::Compression;
+use crate::recipe::{Compression, rfc3339};
 use crate::tree::{NodeKind, ValidTree};
 
 /// The format's name in errors.
@@ -122,7 +121,7 @@ fn write(
     sink: &mut dyn Sink,
 ) -> Result<(Summary, model::Manifest), ImageError> {
     let media_type = settings.check()?;
-    let created = time::rfc3339(settings.created).ok_or_else(|| {
+    let created = rfc3339(settings.created).ok_or_else(|| {
         settings::refused(format!("{} s since 1970 is no time of RFC 3339", settings.created))
     })?;
     let assignment = settings.layers.assign(tree)?;

@@ -103,7 +103,7 @@ impl OutputDirectory {
         let (file, temporary) = temporary_file(&self.path).map_err(failed)?;
         let size = write(Target::new(&file)).map_err(|error| at(error, &shown))?;
         file.set_len(size).map_err(failed)?;
-        let sha256 = if size <= MOST_HASHED { Some(hash(&file, size).map_err(failed)?) } else { None };
+        let sha256 = if size <= MOST_HASHED { Some(file_sha256(&file, size).map_err(failed)?) } else { None };
         file.sync_all().map_err(failed)?;
         self.finish(Temporary::File(temporary), name);
         Ok(Written { name: name.to_owned(), size, sha256 })
@@ -197,7 +197,7 @@ fn at(error: ImageError, shown: &Path) -> ImageError {
 }
 
 /// The SHA-256 of a file's first `size` bytes. Holes are not read.
-fn hash(file: &File, size: u64) -> io::Result<[u8; 32]> {
+pub(crate) fn file_sha256(file: &File, size: u64) -> io::Result<[u8; 32]> {
     let mut hashing = Hashing::new(io::sink());
     let mut buffer = vec![0; 256 * 1024];
     let zeros = vec![0; 256 * 1024];

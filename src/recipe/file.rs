@@ -99,6 +99,8 @@ struct RecipeFile {
     #[serde(default)]
     run: RunTable,
     #[serde(default)]
+    sign: SignTable,
+    #[serde(default)]
     limits: LimitsTable,
 }
 
@@ -208,6 +210,12 @@ struct RunTable {
     distribution: Option<DistributionTable>,
     on_exit: Option<OnExit>,
     profile: Option<Word<Profile>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct SignTable {
+    manifest: Option<PathBuf>,
 }
 
 /// Limits of outputs, and [`InputLimit`]s.
@@ -479,6 +487,7 @@ impl RecipeFile {
                 long_names: table.long_names,
                 cookie: table.cookie,
             }),
+            sign_manifest: self.sign.manifest.map(at),
             on_exit: self.run.on_exit,
             profile: self.run.profile.map(|word| word.0),
             limits: Limits { image: self.limits.image, total: self.limits.total },
@@ -561,6 +570,8 @@ env = { PORT = "4000" }
 on_exit = "reboot"
 profile = "tiny"
 distribution = { node = "hello@hello.local", long_names = true, cookie = "secret" }
+[sign]
+manifest = "image.pem"
 [limits]
 image = "4 MiB"
 total = "5 MB"
@@ -637,6 +648,7 @@ idle_time = "5 s"
             }),
             on_exit: Some(OnExit::Reboot),
             profile: Some(Profile::Tiny),
+            sign_manifest: Some("project/image.pem".into()),
             limits: Limits { image: Some(4 << 20), total: Some(5_000_000) },
             not_before: Some(1_795_564_800),
             input_limits: [

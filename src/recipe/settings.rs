@@ -78,6 +78,8 @@ pub struct Settings {
     pub on_exit: Option<OnExit>,
     /// [`RunSettings::profile`].
     pub profile: Option<Profile>,
+    /// [`Recipe::sign_manifest`].
+    pub sign_manifest: Option<PathBuf>,
     /// [`Recipe::limits`]; each by itself.
     pub limits: Limits,
 }
@@ -257,6 +259,7 @@ impl Settings {
             distribution: self.distribution.or(weaker.distribution),
             on_exit: self.on_exit.or(weaker.on_exit),
             profile: self.profile.or(weaker.profile),
+            sign_manifest: self.sign_manifest.or(weaker.sign_manifest),
             limits: Limits {
                 image: self.limits.image.or(weaker.limits.image),
                 total: self.limits.total.or(weaker.limits.total),
@@ -307,6 +310,7 @@ impl Settings {
         recipe.prune.keep_package_db = self.keep_package_db.unwrap_or(false);
         recipe.scripts.accept = self.accept_scripts;
         recipe.scripts.refuse = self.refuse_scripts;
+        recipe.sign_manifest = self.sign_manifest;
         recipe.limits = self.limits;
         recipe.shell = self.shell.unwrap_or(false);
         recipe.kernel = match self.kernel {

@@ -353,6 +353,7 @@ pub(super) mod tests {
             size,
             sha256: None,
             root_size: None,
+            files: Vec::new(),
         };
         let (before, after) = ([output("a", "x", 1), output("kernel", "kernel", 2)], [output("b", "y", 3)]);
         let names: Vec<_> =

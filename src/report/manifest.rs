@@ -4,7 +4,7 @@ mod read;
 
 use std::collections::BTreeMap;
 
-pub use read::ManifestError;
+pub use read::{ManifestError, ManifestFile};
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
@@ -25,6 +25,18 @@ pub struct Manifest {
     pub prune: PruneLevel,
     /// The release.
     pub release: ReleaseInfo,
+    /// The time that nodes got which have none of their own (`SOURCE_DATE_EPOCH`); seconds since 1970.
+    pub source_date_epoch: i64,
+    /// What the recipe asks for, as far as it is no file.
+    pub parameters: Parameters,
+    /// The files and directories that went in, beside packages.
+    pub inputs: Vec<Input>,
+    /// Erlang/OTP's, Elixir's and the release's applications, those included of which pruning left nothing; by their
+    /// paths.
+    pub applications: Vec<ApplicationInfo>,
+    /// The kernel beside the image, whose modules are inside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelInfo>,
     /// Packages of which something was taken, in order of their names.
     pub packages: Vec<PackageInfo>,
     /// What was resolved and then left out, with the reason.
@@ -63,19 +75,148 @@ pub struct ReleaseInfo {
     pub applications: BTreeMap<String, String>,
 }
 
-/// A package.
+/// What decides an image beside the files that go into it; words as `leanfs.toml` has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// Packages that were asked for by name.
+    pub packages: Vec<String>,
+    /// `release`, `packages` or `tarball`.
+    pub otp: String,
+    /// `package:NAME`, `file` or `none`.
+    pub kernel: String,
+    /// Formats with their compression, as `initramfs xz:9`.
+    pub images: Vec<String>,
+    /// Patterns of modules and applications that stay whatever reaches them.
+    pub keep: Vec<String>,
+    /// Whether a shell was asked for.
+    pub shell: bool,
+}
+
+/// A file or a directory that went into an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// `recipe`, `release`, `otp`, `kernel`, `overlay`, `trace`, `efi-stub` or `dependencies` (a project's `mix.lock` or
+    /// `rebar.lock`).
+    pub role: String,
+    /// The file's name, without its directory; empty for a directory.
+    pub name: String,
+    /// SHA-256 of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Of a directory: [`Tree::dir_hash`](crate::tree::Tree::dir_hash).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir_hash: Option<String>,
+}
+
+/// An application, as its `.app` file describes it (`app(4)`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The path of its directory, above `ebin`.
+    pub path: String,
+    /// What brought its `.app` file.
+    pub layer: LayerKind,
+    /// Which part of that.
+    pub part: String,
+    /// What it is, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Licences that it names: SPDX identifiers as a rule. Only what Hex made names any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub licenses: Vec<String>,
+    /// Applications that it needs: `applications` and `included_applications` without those that are optional.
+    pub needs: Vec<String>,
+    /// The Hex package that it is, if that is known: from its `hex_metadata.config` or a lock file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hex: Option<HexPackage>,
+}
+
+/// A package of [Hex](https://hex.pm).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HexPackage {
+    /// Its name, which may differ from the application's.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The repository; none for Hex's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// SHA-256 of the package's tarball, as the lock file has it; lower-case hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Where the kernel comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelInfo {
+    /// `linux-virt-6.18.56-r0`, or the file's name.
+    pub name: String,
+    /// The package that it was taken from, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageInfo>,
+    /// SHA-256 of the kernel itself.
+    pub sha256: String,
+}
+
+/// A package.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageInfo {
     /// Name.
     pub name: String,
     /// Version with release.
     pub version: String,
+    /// The architecture that it was built for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub arch: String,
+    /// What it is, in a line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The project's address.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub url: String,
+    /// Its licence: an SPDX expression as a rule.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub license: String,
+    /// The source package that it was built from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
+    /// The commit of the source package's recipe.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub commit: String,
+    /// Who looks after it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub maintainer: String,
     /// The repository that it came from.
     pub repository: String,
-    /// SHA-256 of its compressed data member, as its signed control member says; lower-case hexadecimal.
-    pub data_sha256: String,
+    /// Whose package it is, in small letters: `alpine`, where one of the keys of Alpine that leanfs has built in signed the
+    /// index. Nothing where that isn't known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<String>,
+    /// The size of its file.
+    #[serde(default)]
+    pub size: u64,
+    /// The hash by which its index names it: `Q1` and base64 of a SHA-1, `Q2` and that of a SHA-256.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checksum: String,
+    /// SHA-256 of its compressed data member, as its signed control member says; lower-case hexadecimal. Packages of
+    /// format v3 have none: their `checksum` covers all files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_sha256: Option<String>,
+    /// Packages of the image that have what it depends on, in order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
     /// The chain of names that wanted it.
     pub wanted_by: Vec<String>,
+}
+
+impl PackageInfo {
+    /// Name and version, as the parts of files have them: `musl-1.2.5-r23`.
+    pub fn full_name(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
 }
 
 /// Something that was not put into the image.
@@ -130,6 +271,20 @@ pub struct Output {
     /// Of a disk: how many of its bytes its root is, a file system or an initramfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_size: Option<u64>,
+    /// Of a directory: the files in it, in order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<OutputFile>,
+}
+
+/// A file of an output that is a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputFile {
+    /// Its name below the directory, with `/`.
+    pub name: String,
+    /// Its size.
+    pub size: u64,
+    /// Its hash, lower-case hexadecimal.
+    pub sha256: String,
 }
 
 impl Output {
@@ -150,6 +305,9 @@ pub struct FileInfo {
     pub size: u64,
     /// Bytes of content before pruning rewrote it; the same as `size` if it didn't.
     pub size_before: u64,
+    /// SHA-256 of the content of a regular file; lower-case hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// Its share of the first image of [`Manifest::outputs`] (of its root, if that is a disk), estimated: the shares of
     /// all files are its size.
     pub compressed: u64,
@@ -203,7 +361,7 @@ pub struct RemovedFile {
 
 impl Manifest {
     /// The [`Manifest::format`] that this version writes and reads.
-    pub const FORMAT: u32 = 2;
+    pub const FORMAT: u32 = 3;
 }
 
 /// A small manifest for the tests, made by hand; what it holds is consistent.

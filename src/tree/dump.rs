@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use ring::digest;
-
 use super::{Content, NodeKind, TreePath, ValidTree};
 
 impl ValidTree {
@@ -23,7 +21,7 @@ impl ValidTree {
     /// # Errors
     /// When a file's content can't be read.
     pub fn dump(&self) -> std::io::Result<String> {
-        self.listing(|content| Ok(format!("{}:{}", content.len(), sha256(content)?)))
+        self.listing(|content| Ok(format!("{}:{}", content.len(), hex::encode(content.sha256()?))))
     }
 
     /// Like [`ValidTree::dump`] without the hashes of files: no content is read.
@@ -72,18 +70,6 @@ impl ValidTree {
             text.push('\n');
         }
         Ok(text)
-    }
-}
-
-fn sha256(content: &Content) -> std::io::Result<String> {
-    let mut context = digest::Context::new(&digest::SHA256);
-    let mut reader = content.reader()?;
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match std::io::Read::read(&mut reader, &mut buffer)? {
-            0 => return Ok(hex::encode(context.finish())),
-            count => context.update(&buffer[..count]),
-        }
     }
 }
 

@@ -59,6 +59,7 @@ fn help_of_every_verb() {
                 "--otp-sha256 <HEX>",
                 "--sysroot <DIR>",
                 "--overlay <DIR>",
+                "--sign-manifest <FILE>",
                 "--prune <LEVEL>",
                 "--kernel <package:NAME|PATH|none>",
                 "--shell",
@@ -99,6 +100,17 @@ fn help_of_every_verb() {
         ),
         ("why", "Usage: leanfs why [OPTIONS] <NAME> [DIR]", &["--json", "--verbose"]),
         ("diff", "Usage: leanfs diff [OPTIONS] <A> <B>", &["--top <N>", "--json"]),
+        (
+            "check",
+            "Usage: leanfs check [OPTIONS] [DIR]",
+            &["--key <FILE|DIR>", "--jobs <N>", "--json", "--quiet"],
+        ),
+        (
+            "sbom",
+            "Usage: leanfs sbom [OPTIONS] --format <NAME> [DIR]",
+            &["--distribution <NAME>", "--output <FILE>"],
+        ),
+        ("provenance", "Usage: leanfs provenance [OPTIONS] [DIR]", &["--builder <URI>", "--output <FILE>"]),
         (
             "resolve",
             "Usage: leanfs resolve [OPTIONS] [NAME]...",

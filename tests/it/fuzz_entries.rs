@@ -41,6 +41,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "beam_term" => [made("releases/1/start.boot"), erlang(".boot")].concat(),
         "beam_boot" => [made("releases/1/start.boot"), erlang(".boot"), erlang(".script")].concat(),
         "beam_app" => [made("lib/tiny-1/ebin/tiny.app"), erlang(".app")].concat(),
+        "beam_lock" => return [MIX_LOCK, REBAR_LOCK].map(|text| text.as_bytes().to_vec()).into(),
+        "sbom" => return vec![include_bytes!("../../src/report/manifest/sample.json").to_vec()],
         "beam_rel" => [made("releases/1/tiny.rel"), erlang(".rel")].concat(),
         "apk_key" => vec![key_file()],
         "apk_dependency" => return vec![DEPENDENCIES.as_bytes().to_vec()],
@@ -55,6 +57,13 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 /// A line each.
 const DEPENDENCIES: &str = "musl>=1.2.5-r0\nso:libz.so.1=1.3.1\n!dash\n!busybox<1.37\npc:zlib~1.3\n/bin/sh\n\
     cmd:git@edge>2.0_rc1\n1.2.3a_alpha1_p2-r7\n0.99f7-r0\n20251123\n1.0_git20240101~0123abcd-r0\n";
+
+/// What Hex writes.
+const MIX_LOCK: &str = "%{\n  \"a\": {:hex, :a, \"1.0.0\", \"00\", [:mix], [{:b, \"~> 1.0\", [hex: :b, optional: false]}], \
+    \"hexpm\", \"00\"},\n  \"c\": {:git, \"https://c\", \"01\", [tag: \"2\"]},\n}\n";
+/// What rebar3 writes.
+const REBAR_LOCK: &str = "{\"1.2.0\",\n[{<<\"a\">>,{pkg,<<\"a\">>,<<\"1.0.0\">>},0}]}.\n[\n{pkg_hash,[\n {<<\"a\">>, \
+    <<\"00\">>}]},\n{pkg_hash_ext,[\n {<<\"a\">>, <<\"00\">>}]}\n].\n";
 
 /// Two packages: one with everything that can stand in a database, one without files.
 const INSTALLED: &str = "C:Q19cIuu/B2wmiclbRdRyuhlR/qZTg=\nP:a\nV:3.7.2-r0\nA:x86_64\nS:6471\nI:6552\nT:text\nU:\n\

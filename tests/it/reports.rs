@@ -127,7 +127,7 @@ fn what_is_no_output_directory_is_1() {
         ("nowhere", ["Error: nowhere: cannot be read", "Hint: name the directory"]),
         (
             "old.json",
-            ["Error: old.json: format 1, but this leanfs reads format 2", "Hint: assemble the image again"],
+            ["Error: old.json: format 1, but this leanfs reads format 3", "Hint: assemble the image again"],
         ),
     ] {
         assert_fails(&place.run(&["analyze", directory]), 1, &holds);

@@ -13,12 +13,15 @@ mod otp28;
 mod package;
 mod pypi;
 mod run;
+mod sbom_validators;
 mod server;
 mod setup;
 mod suite;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use anyhow::Context;
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -28,6 +31,7 @@ usage: cargo xtask TASK
   mirror [DIR]     a real, signed Alpine repository (default target/mirror)
   fuzz [S] [NAME]… the fuzz targets, S seconds each (default 20); what is found is kept in target/fuzz/artifacts
   bench [images|resolve]   leanfs beside the usual tools, on this machine; or one part alone
+  validators       what the tests check SBOMs with (target/xtask/sbom-validators)
   setup            what the other tasks do first: installs what is missing
 ";
 
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(),
         ["mirror"] => mirror::command(&default_mirror()),
         ["mirror", directory] if !directory.starts_with('-') => mirror::command(Path::new(directory)),
+        ["validators"] => sbom_validators::directory().map(drop).context("they can't be had"),
         ["demo"] => demo::run(),
         ["test"] => suite::run(false),
         ["test", "--full"] => suite::run(true),

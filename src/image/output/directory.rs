@@ -16,8 +16,8 @@ pub struct DirectoryWriter {
     shown: PathBuf,
     /// Itself and the directories made in it.
     directories: BTreeSet<PathBuf>,
-    /// The sizes of the files by their names, in bytes.
-    sizes: BTreeMap<String, u64>,
+    /// The sizes of the files by their names, in bytes, and their hashes.
+    files: BTreeMap<String, (u64, [u8; 32])>,
 }
 
 impl DirectoryWriter {
@@ -26,7 +26,7 @@ impl DirectoryWriter {
             path: path.to_owned(),
             shown: shown.to_owned(),
             directories: BTreeSet::from([path.to_owned()]),
-            sizes: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -52,7 +52,8 @@ impl DirectoryWriter {
         write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
     ) -> Result<Written, ImageError> {
         let (temporary, written) = write_file(&self.path, &self.shown, write)?;
-        let name = name(&written.sha256.unwrap_or_default());
+        let sha256 = written.sha256.unwrap_or_default();
+        let name = name(&sha256);
         if name.split('/').any(|component| matches!(component, "" | "." | "..")) {
             let reason = format!("{name:?} is no name in a directory");
             let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
@@ -61,13 +62,18 @@ impl DirectoryWriter {
         self.make_parents(&name)
             .and_then(|()| temporary.persist(self.path.join(&name)).map_err(|error| error.error))
             .map_err(|source| ImageError::Output { path: self.shown.join(&name), source })?;
-        self.sizes.insert(name.clone(), written.size);
+        self.files.insert(name.clone(), (written.size, sha256));
         Ok(Written { name, ..written })
     }
 
     /// How many bytes all files have that stand in it now.
     pub fn size(&self) -> u64 {
-        self.sizes.values().sum()
+        self.files.values().map(|(size, _)| size).sum()
+    }
+
+    /// The files that stand in it now: name, size in bytes and SHA-256, in order of their names.
+    pub fn files(&self) -> impl Iterator<Item = (&str, u64, &[u8; 32])> {
+        self.files.iter().map(|(name, (size, sha256))| (name.as_str(), *size, sha256))
     }
 
     /// Makes the directories that `name` needs.

@@ -71,17 +71,23 @@ impl ManifestError {
     }
 }
 
-impl Manifest {
-    /// The name of the manifest in an output directory.
-    pub const FILE_NAME: &str = "manifest.json";
+/// A manifest's file, as it stands there: what its hash and its signature are of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// All of it.
+    pub bytes: Vec<u8>,
+}
 
-    /// Reads the manifest at `path`: the file itself, or the output directory that holds it.
+impl ManifestFile {
+    /// Reads the file at `path`: itself, or the one in the output directory that this is.
     ///
     /// # Errors
     /// [`ManifestError`]; a file that is larger than any manifest (256 MiB) is not read.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let in_directory = path.is_dir();
-        let file = if in_directory { path.join(Self::FILE_NAME) } else { path.to_owned() };
+        let file = if in_directory { path.join(Manifest::FILE_NAME) } else { path.to_owned() };
         let failed = |source| ManifestError::Read { path: file.clone(), source };
         let opened = match fs::File::open(&file) {
             Ok(opened) => opened,
@@ -103,17 +109,39 @@ impl Manifest {
         if bytes.len() as u64 > MOST_BYTES {
             return Err(too_large());
         }
-        let bad = |source| ManifestError::Bad { path: file.clone(), source };
+        Ok(Self { path: file, bytes })
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// [`ManifestError::Bad`] and [`ManifestError::Format`].
+    pub fn parse(&self) -> Result<Manifest, ManifestError> {
+        let bad = |source| ManifestError::Bad { path: self.path.clone(), source };
         // What every format has; the rest may differ.
         #[derive(Deserialize)]
         struct Format {
             format: u64,
         }
-        let Format { format } = serde_json::from_slice(&bytes).map_err(bad)?;
-        if format != u64::from(Self::FORMAT) {
-            return Err(ManifestError::Format { path: file, found: format, expected: Self::FORMAT });
+        let Format { format } = serde_json::from_slice(&self.bytes).map_err(bad)?;
+        if format != u64::from(Manifest::FORMAT) {
+            let path = self.path.clone();
+            return Err(ManifestError::Format { path, found: format, expected: Manifest::FORMAT });
         }
-        serde_json::from_slice(&bytes).map_err(bad)
+        serde_json::from_slice(&self.bytes).map_err(bad)
+    }
+}
+
+impl Manifest {
+    /// The name of the manifest in an output directory.
+    pub const FILE_NAME: &str = "manifest.json";
+
+    /// Reads the manifest at `path`: the file itself, or the output directory that holds it.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; a file that is larger than any manifest (256 MiB) is not read.
+    pub fn read(path: &Path) -> Result<Self, ManifestError> {
+        ManifestFile::read(path)?.parse()
     }
 }
 
@@ -143,9 +171,9 @@ mod tests {
         for (text, message, hint) in [
             (None, "no manifest.json, so this is no output directory of leanfs", "leanfs assemble -o DIR"),
             (Some("{"), "manifest.json: not a manifest", "name the manifest.json"),
-            (Some("{\"format\":2}"), "manifest.json: not a manifest", "assemble the image again"),
-            (Some("{\"format\":1}"), "format 1, but this leanfs reads format 2", "assemble the image again"),
-            (Some("{\"format\":3}"), "format 3, but this leanfs reads format 2", "a newer leanfs wrote it"),
+            (Some("{\"format\":3}"), "manifest.json: not a manifest", "assemble the image again"),
+            (Some("{\"format\":2}"), "format 2, but this leanfs reads format 3", "assemble the image again"),
+            (Some("{\"format\":4}"), "format 4, but this leanfs reads format 3", "a newer leanfs wrote it"),
         ] {
             let directory = tempfile::tempdir().expect("a directory");
             if let Some(text) = text {

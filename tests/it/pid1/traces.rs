@@ -76,7 +76,9 @@ fn trace(machine: &Machine, tree: Tree) -> Result<Trace, VmError> {
         })
         .collect();
     let manifest = serde_json::json!({
-        "format": 2, "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [],
+        "format": 3, "source_date_epoch": 0, "inputs": [], "applications": [],
+        "parameters": { "packages": [], "otp": "automatic", "kernel": "none", "images": [], "keep": [], "shell": false },
+        "leanfs": "0.1.0", "arch": "x86_64", "prune": "apps", "unfollowed": [],
         "release": { "name": "a", "version": "1", "erts": "15", "otp_source": "release", "applications": {} },
         "packages": [], "left_out": [], "unknown_scripts": [], "notes": [], "removed": [],
         "files": files, "outputs": outputs,

@@ -1,7 +1,7 @@
 //! Times as RFC 3339 writes them.
 
 /// A number of seconds since 1970 as `YYYY-MM-DDThh:mm:ssZ`; none for years that don't have four digits.
-pub(super) fn rfc3339(seconds: i64) -> Option<String> {
+pub fn rfc3339(seconds: i64) -> Option<String> {
     const DAY: i64 = 86_400;
     let (mut day, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
     // 0000-01-01 and 9999-12-31.
