@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
+use leanfs::os_error;
+
 use super::terminal::Terminal;
 
 /// The exit codes beside 0. A run that is interrupted ends by its signal, which shells show as 130.
@@ -71,6 +73,7 @@ impl Failure {
             Self::BrokenPipe => return ExitCode::SUCCESS,
         };
         let texts = chain(error.as_ref());
+        let hint = hint.clone().or_else(|| os_error::hint(error.as_ref()).map(str::to_owned));
         terminal.error_block(&texts, hint.as_deref());
         // When stdout is gone there is still stderr and the exit code.
         let _ = terminal.object(&serde_json::json!({

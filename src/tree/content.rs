@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -313,7 +314,10 @@ impl Read for ContentReader {
                 buffer[..wanted].copy_from_slice(&bytes[start..start + wanted]);
                 wanted
             }
-            Source::Range { file, offset } => file.read_at(&mut buffer[..wanted], *offset + self.position)?,
+            Source::Range { file, offset } => {
+                let read = file.read_at(&mut buffer[..wanted], *offset + self.position);
+                read.map_err(|error| of_open_file(file, error))?
+            }
             Source::Path { file, path } => {
                 match named(path, file.read_at(&mut buffer[..wanted], self.position))? {
                     0 => return Err(changed(path, self.length, "is shorter now")),
@@ -404,7 +408,20 @@ impl ContentReader {
 
 /// The result with the path in its error.
 fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    result.map_err(|error| at(path, &error))
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The error with the path of an open file, where the kernel tells it. One of an unpacked package has no name, but a
+/// directory that it is in.
+fn of_open_file(file: &File, error: io::Error) -> io::Error {
+    match std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+        Ok(path) => at(&path, &error),
+        Err(_) => error,
+    }
 }
 
 fn changed(path: &Path, length: u64, how: &str) -> io::Error {
