@@ -9,6 +9,7 @@ mod console;
 mod depmod;
 mod embed;
 mod end_to_end;
+mod faults;
 mod fetch;
 mod fuzz_entries;
 mod hostile;
