@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 /// EIO, the same number on every architecture of Linux, as std shows it. Errors that name a path (`fs_err`, `tempfile`) keep
 /// the number only in their text.
@@ -16,6 +17,20 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
         return hint_of(here).or(inside);
     }
     hint(error.source()?)
+}
+
+/// As [`std::fs::create_dir_all`], which says of a directory that can't be looked at (a broken disk) that it exists.
+pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if std::fs::metadata(path)?.is_dir() {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        }
+        result => result,
+    }
 }
 
 fn hint_of(error: &io::Error) -> Option<&'static str> {

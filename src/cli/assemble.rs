@@ -1,6 +1,7 @@
 //! `leanfs assemble`.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -51,9 +52,15 @@ impl AssembleArgs {
     }
 
     pub(super) fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
-        if !self.directory.is_dir() {
-            return Err(Failure::usage(format!("{} is no directory", self.directory.display()))
-                .hinted("DIR is the project; name a release with `--release PATH`".to_owned()));
+        match std::fs::metadata(&self.directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::unreadable(&self.directory, error));
+            }
+            Ok(metadata) if metadata.is_dir() => {}
+            _ => {
+                return Err(Failure::usage(format!("{} is no directory", self.directory.display()))
+                    .hinted("DIR is the project; name a release with `--release PATH`".to_owned()));
+            }
         }
         self.packages.warn(terminal);
         let flags = RecipeFlags {

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use leanfs::os_error;
@@ -55,6 +57,12 @@ impl Failure {
 
     pub(super) fn unmet(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Exit::Unmet, error)
+    }
+
+    /// A file that was named and can't be read: by a mistake in its name, or because the machine doesn't let it.
+    pub(super) fn unreadable(path: &Path, error: io::Error) -> Self {
+        let exit = if os_error::hint(&error).is_some() { Exit::Unmet } else { Exit::Usage };
+        Self::new(exit, Because::new(format!("{} can't be read", path.display()), error))
     }
 
     pub(super) fn hinted(mut self, text: impl Into<Option<String>>) -> Self {
@@ -177,8 +185,6 @@ impl<E: Error + 'static> Error for Because<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]

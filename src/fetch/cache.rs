@@ -23,6 +23,7 @@ use ring::digest::{self, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::FetchError;
+use crate::os_error;
 
 /// The tag of <https://bford.info/cachedir/>: backup programs pass the directory over.
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -89,7 +90,7 @@ impl Cache {
     pub(crate) fn open(root: &Path) -> Result<Self, FetchError> {
         for below in ["objects/sha256", "refs", "partial", "tmp"] {
             let path = root.join(below);
-            std::fs::create_dir_all(&path)
+            os_error::create_dir_all(&path)
                 .map_err(|source| FetchError::io(&path, "make the directory", source))?;
         }
         let cache = Self { root: root.to_owned() };
@@ -155,7 +156,7 @@ impl Cache {
         let sha256 = part.hash()?;
         let path = self.object_path(&sha256);
         let directory = path.parent().unwrap_or(&self.root);
-        std::fs::create_dir_all(directory)
+        os_error::create_dir_all(directory)
             .map_err(|source| FetchError::io(directory, "make the directory", source))?;
         part.file.sync_all().map_err(|error| FetchError::io(&part.path, "write", error))?;
         std::fs::rename(&part.path, &path).map_err(|error| FetchError::io(&path, "write", error))?;

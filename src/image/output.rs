@@ -15,6 +15,7 @@ use rustix::fs::SeekFrom;
 use super::ImageError;
 use super::hashing::Hashing;
 use super::target::Target;
+use crate::os_error;
 
 /// The beginning of the names of files and directories that are being written.
 const TEMPORARY_PREFIX: &str = ".leanfs-unfinished-";
@@ -64,7 +65,7 @@ impl OutputDirectory {
     /// [`ImageError::Busy`] when another process holds it; [`ImageError::Output`].
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let failed = |source| ImageError::Output { path: path.to_owned(), source };
-        fs_err::create_dir_all(path).map_err(failed)?;
+        os_error::create_dir_all(path).map_err(failed)?;
         let lock = File::open(path).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
