@@ -20,7 +20,8 @@ use crate::layer::init_conf;
 use crate::recipe::{Compression, DataSettings, ImageFormat, ImageSpec, Uuid};
 use crate::report::Event;
 use crate::report::component::{Component, Group};
-use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath, ValidTree};
+use crate::report::progress::{Progress, while_telling};
+use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath, ValidTree};
 use crate::vm::firecracker;
 
 /// A file or directory that was written, and what it is ([`Output::kind`](crate::report::manifest::Output::kind)).
@@ -59,6 +60,15 @@ impl Task<'_> {
             Self::Kernel(_) => KERNEL.to_owned(),
             Self::Vmlinux(_) => VMLINUX.to_owned(),
             Self::Data(_) => DATA.to_owned(),
+        }
+    }
+
+    /// How often its files are read.
+    fn passes(&self) -> u64 {
+        match self {
+            // A survey finds what is the same, and where the holes are.
+            Self::Image(spec) if spec.root_format() == ImageFormat::Erofs => 2,
+            _ => 1,
         }
     }
 
@@ -123,7 +133,7 @@ pub(super) fn write(
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     tasks.get(place).map(|task| (place, task))
                 } {
-                    let result = writer.task(task).map_err(|error| task.failed(error));
+                    let result = writer.told(task).map_err(|error| task.failed(error));
                     if result.is_err() {
                         // What has not begun would be thrown away.
                         next.store(tasks.len(), Ordering::Relaxed);
@@ -151,22 +161,58 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn task(&self, task: &Task<'_>) -> Result<Made, AssembleError> {
+    /// Does a task, and tells how far it is.
+    fn told(&self, task: &Task<'_>) -> Result<Made, AssembleError> {
+        let reporter = self.assembly.reporter;
+        let (name, bytes) = (task.name(), self.bytes_of(task));
+        reporter.report(Event::ImageStarted { name: name.clone(), total: bytes });
+        let passes = task.passes();
+        let progress = Progress::of(bytes.saturating_mul(passes));
+        let mut before = 0;
+        let tell = || {
+            let done = progress.get().0 / passes;
+            if std::mem::replace(&mut before, done) != done {
+                reporter.report(Event::ImageProgress { name: name.clone(), done, total: bytes });
+            }
+        };
+        let made = while_telling(tell, || self.task(task, &progress))?;
+        reporter.report(Event::ImageWritten { name: name.clone(), size: made.written.size });
+        Ok(made)
+    }
+
+    /// How many bytes of files go into an output.
+    fn bytes_of(&self, task: &Task<'_>) -> u64 {
+        match task {
+            Task::Image(ImageSpec { format: ImageFormat::Firecracker, .. }) | Task::Boot | Task::Data(_) => 0,
+            Task::Image(_) => {
+                let sizes = self.image.tree.iter().map(|(_, node)| match &node.kind {
+                    NodeKind::File(content) => content.len(),
+                    _ => 0,
+                });
+                sizes.fold(0, u64::saturating_add)
+            }
+            Task::Kernel(kernel) | Task::Vmlinux(kernel) => kernel.image.len(),
+        }
+    }
+
+    fn task(&self, task: &Task<'_>, progress: &Progress) -> Result<Made, AssembleError> {
         let made = match task {
-            Task::Image(spec) => self.image(spec)?,
+            Task::Image(spec) => self.image(spec, &self.image.tree.watched(&progress.counter()))?,
             Task::Boot => {
                 let compression = ImageSpec::new(ImageFormat::Initramfs).compression();
                 let written = self.initramfs(&boot_name(), &self.boot_tree()?, compression)?;
                 Made::beside("boot", written)
             }
             Task::Kernel(kernel) => {
-                let written = self.output.file(KERNEL, |file| copy(&kernel.image, file))?;
+                let content = kernel.image.watched(progress.counter());
+                let written = self.output.file(KERNEL, |file| copy(&content, file))?;
                 Made::beside("kernel", written)
             }
             Task::Vmlinux(kernel) => {
                 let mut result = Ok(0);
                 let written = self.output.file(VMLINUX, |file| {
-                    result = kernel::unpack(&kernel.image, &kernel.name, self.assembly.recipe.arch, file);
+                    let content = kernel.image.watched(progress.counter());
+                    result = kernel::unpack(&content, &kernel.name, self.assembly.recipe.arch, file);
                     Ok(())
                 })?;
                 result?;
@@ -177,19 +223,17 @@ impl Writer<'_> {
                 Made::beside("data", written)
             }
         };
-        let Written { name, size, .. } = &made.written;
-        self.assembly.reporter.report(Event::ImageWritten { name: name.clone(), size: *size });
         Ok(made)
     }
 
-    fn image(&self, spec: &ImageSpec) -> Result<Made, AssembleError> {
+    /// Writes `tree`, which is that of the image.
+    fn image(&self, spec: &ImageSpec, tree: &ValidTree) -> Result<Made, AssembleError> {
         let name = spec.file_name();
-        let tree = &self.image.tree;
         let mut root_size = None;
         let written = match spec.format {
             ImageFormat::Initramfs => self.initramfs(&name, tree, spec.compression())?,
             ImageFormat::Ext4 | ImageFormat::Squashfs | ImageFormat::Erofs => {
-                self.output.target(&name, |target| self.file_system(spec, spec.format, target))?
+                self.output.target(&name, |target| self.file_system(spec, spec.format, tree, target))?
             }
             ImageFormat::Tar => self.output.file(&name, |file| {
                 let features = DecompressorFeatures::default();
@@ -211,17 +255,17 @@ impl Writer<'_> {
                 oci::write_archive(tree, &self.oci(spec), &self.assembly.spool_directory, file).map(drop)
             })?,
             ImageFormat::Disk => {
-                let boot = self.boot_program(spec)?;
+                let boot = self.boot_program(spec, tree)?;
                 self.output.target(&name, |target| {
-                    let (length, root) = self.disk(spec, &boot, target)?;
+                    let (length, root) = self.disk(spec, &boot, tree, target)?;
                     root_size = Some(root);
                     Ok(length)
                 })?
             }
             ImageFormat::Qcow2 => {
-                let boot = self.boot_program(spec)?;
+                let boot = self.boot_program(spec, tree)?;
                 let raw = self.scratch_file()?;
-                let (length, root) = self.disk(spec, &boot, Target::new(&raw))?;
+                let (length, root) = self.disk(spec, &boot, tree, Target::new(&raw))?;
                 root_size = Some(root);
                 let raw = Content::from_range(Arc::new(raw), 0, length);
                 let settings = qcow2::Settings { threads: self.threads, ..qcow2::Settings::default() };
@@ -242,9 +286,9 @@ impl Writer<'_> {
         &self,
         spec: &ImageSpec,
         format: ImageFormat,
+        tree: &ValidTree,
         target: Target<'_>,
     ) -> Result<u64, ImageError> {
-        let tree = &self.image.tree;
         // Of a disk, size and UUID are its own.
         let is_whole = spec.format == format;
         let uuid = spec.uuid.filter(|_| is_whole).unwrap_or_else(|| self.uuid(spec, format.name()));
@@ -343,6 +387,7 @@ impl Writer<'_> {
         &self,
         spec: &ImageSpec,
         boot: &BootProgram,
+        root: &ValidTree,
         target: Target<'_>,
     ) -> Result<(u64, u64), ImageError> {
         let recipe = self.assembly.recipe;
@@ -357,7 +402,7 @@ impl Writer<'_> {
         let root_size = Cell::new(boot.initramfs_size);
         if spec.root_format().is_file_system() {
             partitions.push(Partition::root(recipe.arch, guid(ROOT_PARTITION), |target| {
-                let length = self.file_system(spec, spec.root_format(), target)?;
+                let length = self.file_system(spec, spec.root_format(), root, target)?;
                 root_size.set(length);
                 Ok(length)
             }));
@@ -372,7 +417,7 @@ impl Writer<'_> {
     }
 
     /// What the firmware starts: kernel, initramfs and command line in one program.
-    fn boot_program(&self, spec: &ImageSpec) -> Result<BootProgram, AssembleError> {
+    fn boot_program(&self, spec: &ImageSpec, root: &ValidTree) -> Result<BootProgram, AssembleError> {
         let recipe = self.assembly.recipe;
         let Some(kernel) = &self.image.kernel else {
             return Err(AssembleError::NoKernel { format: spec.format });
@@ -385,7 +430,7 @@ impl Writer<'_> {
             let compression = ImageSpec::new(ImageFormat::Initramfs).compression();
             self.spooled_initramfs(&self.boot_tree()?, compression)?
         } else {
-            self.spooled_initramfs(&self.image.tree, spec.compression())?
+            self.spooled_initramfs(root, spec.compression())?
         };
         let initramfs_size = initramfs.len();
         let program = uki::build(&uki::Parts {

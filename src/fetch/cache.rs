@@ -172,8 +172,8 @@ impl Cache {
     pub(crate) fn adopt(&self, sha256: &Sha256, file: tempfile::NamedTempFile) -> Result<(), FetchError> {
         let path = self.object_path(sha256);
         let directory = path.parent().unwrap_or(&self.root);
-        fs_err::create_dir_all(directory)
-            .map_err(|source| FetchError::io(directory, "make the directory", bare(source)))?;
+        os_error::create_dir_all(directory)
+            .map_err(|source| FetchError::io(directory, "make the directory", source))?;
         let failed = |error| FetchError::io(&path, "write", error);
         file.as_file().sync_all().map_err(failed)?;
         file.persist(&path).map_err(|error| failed(error.error))?;

@@ -60,6 +60,16 @@ pub enum Event {
         /// Which.
         stage: Stage,
     },
+    /// Some more is done of what a stage does: packages are there and verified, files are pruned. Not every stage can
+    /// tell.
+    StageProgress {
+        /// Whose work it is; a kernel's package is fetched before the other packages are selected.
+        stage: Stage,
+        /// Bytes that are done.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
     /// A download begins.
     DownloadStarted {
         /// What is fetched (the file name), the same in the following events.
@@ -115,6 +125,22 @@ pub enum Event {
     Warning {
         /// One sentence.
         text: String,
+    },
+    /// An image (or a file beside it) is begun. Several are written at a time.
+    ImageStarted {
+        /// Its file name in the output directory, the same in the following events.
+        name: String,
+        /// How many bytes of files go into it, before compression.
+        total: u64,
+    },
+    /// Some more of an image is written.
+    ImageProgress {
+        /// As in [`Event::ImageStarted`].
+        name: String,
+        /// Bytes of files that are in it.
+        done: u64,
+        /// Bytes of files in all.
+        total: u64,
     },
     /// An image (or a file beside it) is complete.
     ImageWritten {
