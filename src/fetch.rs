@@ -252,11 +252,15 @@ impl<'a> Fetcher<'a> {
     ) -> Result<Vec<VerifiedApk>, FetchError> {
         let sizes = wanted.iter().map(|(_, entry)| entry.size);
         let progress = Progress::of(sizes.fold(0, u64::saturating_add));
+        let tell = || {
+            let (done, total) = progress.get();
+            self.reporter.report(Event::StageProgress { stage: Stage::Fetch, done, total });
+        };
+        tell();
         self.in_parallel(wanted, |&(index, entry)| {
             let apk = self.package(index, entry, filter)?;
             progress.add(entry.size);
-            let (done, total) = progress.get();
-            self.reporter.report(Event::StageProgress { stage: Stage::Fetch, done, total });
+            tell();
             Ok(apk)
         })
     }
