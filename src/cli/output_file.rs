@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::failure::{Because, Failure};
+use super::interrupt;
 
 /// Writes the file at `path` by `write`, beside its place, and puts it there when it is complete. Gives its size.
 pub(super) fn write_whole<T>(
@@ -20,6 +21,8 @@ pub(super) fn write_whole<T>(
         .permissions(PermissionsExt::from_mode(0o666))
         .tempfile_in(directory)
         .map_err(failed)?;
+    let unfinished = file.path().to_owned();
+    let _cleanup = interrupt::Cleanup::new(move || drop(std::fs::remove_file(&unfinished)));
     let mut writer = BufWriter::new(file.as_file());
     let result = write(&mut writer)?;
     writer.flush().map_err(failed)?;

@@ -31,6 +31,7 @@ mod libraries;
 mod otp;
 mod own_repository;
 mod pid1;
+mod progress;
 mod prune_modules;
 mod prune_rewrite;
 mod refusals;
