@@ -267,6 +267,15 @@ impl ValidTree {
         &self.tree
     }
 
+    /// How many bytes all regular files have, each counted once whatever its names.
+    pub fn bytes(&self) -> u64 {
+        let sizes = self.iter().map(|(_, node)| match &node.kind {
+            NodeKind::File(content) => content.len(),
+            _ => 0,
+        });
+        sizes.fold(0, u64::saturating_add)
+    }
+
     /// The same tree; how many bytes of its files are read is added to `count`.
     pub fn watched(&self, count: &Arc<AtomicU64>) -> Self {
         let mut tree = self.tree.clone();

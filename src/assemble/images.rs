@@ -21,7 +21,7 @@ use crate::recipe::{Compression, DataSettings, ImageFormat, ImageSpec, Uuid};
 use crate::report::Event;
 use crate::report::component::{Component, Group};
 use crate::report::progress::{Progress, while_telling};
-use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath, ValidTree};
+use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath, ValidTree};
 use crate::vm::firecracker;
 
 /// A file or directory that was written, and what it is ([`Output::kind`](crate::report::manifest::Output::kind)).
@@ -184,13 +184,7 @@ impl Writer<'_> {
     fn bytes_of(&self, task: &Task<'_>) -> u64 {
         match task {
             Task::Image(ImageSpec { format: ImageFormat::Firecracker, .. }) | Task::Boot | Task::Data(_) => 0,
-            Task::Image(_) => {
-                let sizes = self.image.tree.iter().map(|(_, node)| match &node.kind {
-                    NodeKind::File(content) => content.len(),
-                    _ => 0,
-                });
-                sizes.fold(0, u64::saturating_add)
-            }
+            Task::Image(_) => self.image.tree.bytes(),
             Task::Kernel(kernel) | Task::Vmlinux(kernel) => kernel.image.len(),
         }
     }

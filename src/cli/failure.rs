@@ -65,6 +65,17 @@ impl Failure {
         Self::new(exit, Because::new(format!("{} can't be read", path.display()), error))
     }
 
+    /// The same, with what it means first.
+    pub(super) fn under(self, what: String) -> Self {
+        match self {
+            Self::Told { exit, error, hint } => {
+                let hint = hint.or_else(|| os_error::hint(error.as_ref()).map(str::to_owned));
+                Self::Told { exit, error: Box::new(Because::new(what, Cause(error))), hint }
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn hinted(mut self, text: impl Into<Option<String>>) -> Self {
         if let Self::Told { hint, .. } = &mut self {
             *hint = text.into();
@@ -156,6 +167,22 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
         source = cause.source();
     }
     texts
+}
+
+/// A boxed error as one that can be a cause.
+#[derive(Debug)]
+struct Cause(Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
 }
 
 /// A text as an error with a cause.
