@@ -19,7 +19,8 @@ const PORTAL: &str =
     "<!DOCTYPE html><html><head><title>Welcome</title></head><body>Please log in</body></html>";
 
 /// Of ten requests `bad` get something that is wrong, by chance.
-fn misbehaving(mut random: Random, bad: u64, server: &Server, dead: String) -> Choose {
+fn misbehaving(mut random: Random, bad: u64, server: &Server, [dead, other]: &[String; 2]) -> Choose {
+    let (dead, other) = (dead.clone(), other.clone());
     let here = server.url("");
     let choose = move |path: &str| {
         if random.below(10) >= bad {
@@ -27,7 +28,7 @@ fn misbehaving(mut random: Random, bad: u64, server: &Server, dead: String) -> C
         }
         let length = random.below(100_000);
         let count = usize::try_from(length).expect("small");
-        Some(match random.below(24) {
+        Some(match random.below(25) {
             0 => Fault::CutAfter(count),
             1 => Fault::ChunkedCutAfter(count),
             2 => Fault::StallAfter(count),
@@ -52,7 +53,9 @@ fn misbehaving(mut random: Random, bad: u64, server: &Server, dead: String) -> C
             ),
             19 => Fault::Instead(Vec::new(), ""),
             20 | 21 => Fault::Flip(count * 8 + count % 8),
-            22 => Fault::Trickle(8_192, Duration::from_millis(2)),
+            // Another mirror that has it all.
+            22 => Fault::Redirect(format!("{other}{path}")),
+            23 => Fault::Trickle(8_192, Duration::from_millis(2)),
             _ => Fault::Raw(
                 [
                     &b"HTTP/1.1 200"[..],
@@ -107,7 +110,9 @@ fn a_server_that_lies_is_found_out_or_endured() {
     let server = Server::http();
     server.put_directory("/r", directory.path().join("r"));
     let repository = Repository::Url(server.url("/r"));
-    let dead = dead();
+    let other = Server::http();
+    other.put_directory("/r", directory.path().join("r"));
+    let hosts = [dead(), other.url("")];
     let rounds = if full() { 500 } else { 50 };
     let mut ends = std::collections::BTreeMap::new();
     let cache = directory.path().join("cache");
@@ -117,7 +122,7 @@ fn a_server_that_lies_is_found_out_or_endured() {
             let _ = std::fs::remove_dir_all(&cache);
         }
         let bad = 1 + random.below(7);
-        server.misbehave(Some(misbehaving(Random::of(random.next()), bad, &server, dead.clone())));
+        server.misbehave(Some(misbehaving(Random::of(random.next()), bad, &server, &hosts)));
         let result = fetched(&cache, &repository);
         server.misbehave(None);
         let end = match result {
@@ -156,16 +161,13 @@ fn runs_from_a_server_that_lies_say_so() {
     const RUNNING: usize = 6;
     let mut random = Random::new("runs_from_a_server_that_lies_say_so");
     let place = Place::new();
-    let dead = dead();
+    let other = Server::http();
+    other.put_directory("/main", place.path("repository"));
+    let hosts = [dead(), other.url("")];
     let (mut done, mut failed) = (0, 0);
     for _ in 0..if full() { 20 } else { 1 } {
         let bad = 1 + random.below(5);
-        place.server.misbehave(Some(misbehaving(
-            Random::of(random.next()),
-            bad,
-            &place.server,
-            dead.clone(),
-        )));
+        place.server.misbehave(Some(misbehaving(Random::of(random.next()), bad, &place.server, &hosts)));
         let run = |number: usize| {
             let [out, cache] = ["out", "cache"].map(|name| place.path(&format!("{name}-{number}")));
             let mut command = place.command(Variant::Two, &out, &cache);
