@@ -39,6 +39,7 @@ use crate::layer::sysroot;
 use crate::prune::{self, Reason, Removal, RewriteInput};
 use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
+use crate::report::progress::{Progress, while_telling};
 use crate::report::signature::{self, SigningKey};
 use crate::report::trace::Trace;
 use crate::report::{Event, Reporter, Stage, limit};
@@ -258,9 +259,9 @@ impl<'a> Assembly<'a> {
             let Draft { mut tree, start, pruned, scripts, closure, boot, boot_path, otp_root } = draft;
             self.tell_scripts(&scripts)?;
             let libraries = self.libraries_from_sysroot(&mut tree, closure)?;
-            let rewritten = prune::rewrite(
-                &mut tree,
-                &RewriteInput {
+            let progress = Progress::default();
+            let rewrite = || {
+                let input = RewriteInput {
                     level: recipe.prune.level,
                     strip_lines: recipe.prune.strip_lines,
                     kept_modules: pruned.kept_modules.as_ref(),
@@ -270,8 +271,11 @@ impl<'a> Assembly<'a> {
                     release_root: &tree::constant_path(release::ROOT),
                     jobs: recipe.jobs,
                     memo: &self.memo,
-                },
-            )?;
+                    progress: &progress,
+                };
+                prune::rewrite(&mut tree, &input)
+            };
+            let rewritten = while_telling(self.telling(Stage::Prune, &progress), rewrite)?;
             for (path, reason) in rewritten.left {
                 self.notes.note(format!("{path} keeps its symbols: {reason}"));
             }
@@ -296,6 +300,17 @@ impl<'a> Assembly<'a> {
                 unfollowed: pruned.unfollowed,
                 inputs,
             });
+        }
+    }
+
+    /// Tells how far a stage is.
+    fn telling<'p>(&'p self, stage: Stage, progress: &'p Progress) -> impl FnMut() + Send + 'p {
+        let mut before = 0;
+        move || {
+            let (done, total) = progress.get();
+            if std::mem::replace(&mut before, done) != done {
+                self.reporter.report(Event::StageProgress { stage, done, total });
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! The command line: one file a verb. The only room that prints and that reads the environment.
 //!
 //! Results go to stdout, progress and errors to stderr. With `--json` each line of stdout is an object with a key
-//! `event`: those of [`leanfs::report::Event`] as they happen, and last `result` or `error` (with `exit_code`).
+//! `event`: those of [`leanfs::report::Event`] as they happen, and last `result`, `error` (with `exit_code`) or
+//! `interrupted`; `docs/events.md` has them all.
 //!
 //! An interrupt (Ctrl-C) ends the process by its signal, which a shell shows as 130. Nothing is left half-written,
-//! because outputs and cache entries get their names when they are whole, and the next run clears away the rest.
+//! because outputs and cache entries get their names when they are whole; what is unfinished is removed (`interrupt`), and
+//! what a killed run left the next one clears away.
 
 mod analyze;
 mod assemble;
@@ -16,6 +18,7 @@ mod failure;
 mod guest_flags;
 mod index;
 mod init;
+mod interrupt;
 mod keys;
 mod launch;
 mod output_file;
@@ -121,7 +124,15 @@ impl Verb {
         }
     }
 
+    /// Whether it runs a machine, which it tidies up itself when a signal comes.
+    fn has_guest(&self) -> bool {
+        matches!(self, Self::Launch(_) | Self::Verify(_))
+    }
+
     fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
+        if !self.has_guest() {
+            interrupt::watch(*terminal);
+        }
         match self {
             Self::Assemble(args) => args.run(terminal, environment),
             Self::Launch(args) => args.run(terminal, environment),
@@ -178,7 +189,10 @@ fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(&terminal),
+        Err(failure) => {
+            interrupt::wait_for_the_end();
+            failure.tell(&terminal)
+        }
     }
 }
 

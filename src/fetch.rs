@@ -54,7 +54,8 @@ use crate::apk::{IndexEntry, PublicKey};
 use crate::arch::Arch;
 use crate::cache::{Derived, Remote};
 use crate::recipe::{InputLimit, InputLimits, ProxySettings, Repository, SharedCacheSettings, date};
-use crate::report::{Event, Reporter};
+use crate::report::progress::Progress;
+use crate::report::{Event, Reporter, Stage};
 use crate::tree::TreePath;
 
 /// The names of a repository's index in formats v2 and v3; the first that is there is taken.
@@ -249,7 +250,19 @@ impl<'a> Fetcher<'a> {
         wanted: &[(&VerifiedIndex, &IndexEntry)],
         filter: PackageFilter<'_>,
     ) -> Result<Vec<VerifiedApk>, FetchError> {
-        self.in_parallel(wanted, |&(index, entry)| self.package(index, entry, filter))
+        let sizes = wanted.iter().map(|(_, entry)| entry.size);
+        let progress = Progress::of(sizes.fold(0, u64::saturating_add));
+        let tell = || {
+            let (done, total) = progress.get();
+            self.reporter.report(Event::StageProgress { stage: Stage::Fetch, done, total });
+        };
+        tell();
+        self.in_parallel(wanted, |&(index, entry)| {
+            let apk = self.package(index, entry, filter)?;
+            progress.add(entry.size);
+            tell();
+            Ok(apk)
+        })
     }
 
     /// A file that is known by its SHA-256: from an `http://` or `https://` address by way of the cache, or

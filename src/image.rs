@@ -102,7 +102,12 @@ impl ImageError {
                 "the disk that holds {} is full; nothing that was there before has been changed",
                 path.display()
             )),
-            Self::Content { .. } | Self::Input { .. } => {
+            Self::Content { source, .. } | Self::Input { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
+                ) =>
+            {
                 Some("was the file changed while leanfs was running? run it again".to_owned())
             }
             Self::TooSmall { needed, .. } => {

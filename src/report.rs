@@ -14,6 +14,7 @@ mod event;
 pub mod html;
 pub mod limit;
 pub mod manifest;
+pub mod progress;
 pub mod provenance;
 pub mod sbom;
 pub mod signature;

@@ -16,6 +16,8 @@ mod spool;
 mod xattr;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use content::{Content, ContentReader};
 pub use node::{LayerKind, Metadata, Node, NodeKind, Origin};
@@ -264,6 +266,26 @@ impl ValidTree {
     /// The tree itself, to look things up in.
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// How many bytes all regular files have, each counted once whatever its names.
+    pub fn bytes(&self) -> u64 {
+        let sizes = self.iter().map(|(_, node)| match &node.kind {
+            NodeKind::File(content) => content.len(),
+            _ => 0,
+        });
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// The same tree; how many bytes of its files are read is added to `count`.
+    pub fn watched(&self, count: &Arc<AtomicU64>) -> Self {
+        let mut tree = self.tree.clone();
+        for node in tree.nodes.values_mut() {
+            if let NodeKind::File(content) = &mut node.kind {
+                *content = content.watched(Arc::clone(count));
+            }
+        }
+        Self { tree }
     }
 
     /// Gives the tree back, to change it.

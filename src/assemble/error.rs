@@ -14,6 +14,7 @@ use crate::layer::package_db::PackageDbError;
 use crate::layer::release::ReleaseError;
 use crate::layer::special::SpecialError;
 use crate::layer::start::StartError;
+use crate::os_error;
 use crate::prune::PruneError;
 use crate::report::limit::LimitError;
 use crate::report::signature::SignatureError;
@@ -227,6 +228,10 @@ impl AssembleError {
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
+        self.own_hint().or_else(|| os_error::hint(self).map(str::to_owned))
+    }
+
+    fn own_hint(&self) -> Option<String> {
         match self {
             Self::Release(error) => error.hint(),
             Self::Otp(error) => error.hint(),

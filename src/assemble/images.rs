@@ -21,6 +21,7 @@ use crate::recipe::{Compression, DataSettings, ImageFormat, ImageSpec, Uuid};
 use crate::report::Event;
 use crate::report::component::{Component, Group};
 use crate::report::manifest::OutputFile;
+use crate::report::progress::{Progress, while_telling};
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath, ValidTree};
 use crate::vm::firecracker;
 
@@ -62,6 +63,15 @@ impl Task<'_> {
             Self::Kernel(_) => KERNEL.to_owned(),
             Self::Vmlinux(_) => VMLINUX.to_owned(),
             Self::Data(_) => DATA.to_owned(),
+        }
+    }
+
+    /// How often its files are read.
+    fn passes(&self) -> u64 {
+        match self {
+            // A survey finds what is the same, and where the holes are.
+            Self::Image(spec) if spec.root_format() == ImageFormat::Erofs => 2,
+            _ => 1,
         }
     }
 
@@ -126,7 +136,7 @@ pub(super) fn write(
                     let place = next.fetch_add(1, Ordering::Relaxed);
                     tasks.get(place).map(|task| (place, task))
                 } {
-                    let result = writer.task(task).map_err(|error| task.failed(error));
+                    let result = writer.told(task).map_err(|error| task.failed(error));
                     if result.is_err() {
                         // What has not begun would be thrown away.
                         next.store(tasks.len(), Ordering::Relaxed);
@@ -158,22 +168,52 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn task(&self, task: &Task<'_>) -> Result<Made, AssembleError> {
+    /// Does a task, and tells how far it is.
+    fn told(&self, task: &Task<'_>) -> Result<Made, AssembleError> {
+        let reporter = self.assembly.reporter;
+        let (name, bytes) = (task.name(), self.bytes_of(task));
+        reporter.report(Event::ImageStarted { name: name.clone(), total: bytes });
+        let passes = task.passes();
+        let progress = Progress::of(bytes.saturating_mul(passes));
+        let mut before = 0;
+        let tell = || {
+            let done = progress.get().0 / passes;
+            if std::mem::replace(&mut before, done) != done {
+                reporter.report(Event::ImageProgress { name: name.clone(), done, total: bytes });
+            }
+        };
+        let made = while_telling(tell, || self.task(task, &progress))?;
+        reporter.report(Event::ImageWritten { name: name.clone(), size: made.written.size });
+        Ok(made)
+    }
+
+    /// How many bytes of files go into an output.
+    fn bytes_of(&self, task: &Task<'_>) -> u64 {
+        match task {
+            Task::Image(ImageSpec { format: ImageFormat::Firecracker, .. }) | Task::Boot | Task::Data(_) => 0,
+            Task::Image(_) => self.image.tree.bytes(),
+            Task::Kernel(kernel) | Task::Vmlinux(kernel) => kernel.image.len(),
+        }
+    }
+
+    fn task(&self, task: &Task<'_>, progress: &Progress) -> Result<Made, AssembleError> {
         let made = match task {
-            Task::Image(spec) => self.image(spec)?,
+            Task::Image(spec) => self.image(spec, &self.image.tree.watched(&progress.counter()))?,
             Task::Boot => {
                 let compression = ImageSpec::new(ImageFormat::Initramfs).compression();
-                let written = self.initramfs(&boot_name(), &self.boot_tree()?, compression)?;
+                let written = self.initramfs(&boot_name(), &self.boot_tree()?, compression, Members::One)?;
                 Made::beside("boot", written)
             }
             Task::Kernel(kernel) => {
-                let written = self.output.file(KERNEL, |file| copy(&kernel.image, file))?;
+                let content = kernel.image.watched(progress.counter());
+                let written = self.output.file(KERNEL, |file| copy(&content, file))?;
                 Made::beside("kernel", written)
             }
             Task::Vmlinux(kernel) => {
                 let mut result = Ok(0);
                 let written = self.output.file(VMLINUX, |file| {
-                    result = kernel::unpack(&kernel.image, &kernel.name, self.assembly.recipe.arch, file);
+                    let content = kernel.image.watched(progress.counter());
+                    result = kernel::unpack(&content, &kernel.name, self.assembly.recipe.arch, file);
                     Ok(())
                 })?;
                 result?;
@@ -184,20 +224,18 @@ impl Writer<'_> {
                 Made::beside("data", written)
             }
         };
-        let Written { name, size, .. } = &made.written;
-        self.assembly.reporter.report(Event::ImageWritten { name: name.clone(), size: *size });
         Ok(made)
     }
 
-    fn image(&self, spec: &ImageSpec) -> Result<Made, AssembleError> {
+    /// Writes `tree`, which is that of the image.
+    fn image(&self, spec: &ImageSpec, tree: &ValidTree) -> Result<Made, AssembleError> {
         let name = spec.file_name();
-        let tree = &self.image.tree;
         let mut root_size = None;
         let mut files = Vec::new();
         let written = match spec.format {
-            ImageFormat::Initramfs => self.initramfs(&name, tree, spec.compression())?,
+            ImageFormat::Initramfs => self.initramfs(&name, tree, spec.compression(), Members::Layers)?,
             ImageFormat::Ext4 | ImageFormat::Squashfs | ImageFormat::Erofs => {
-                self.output.target(&name, |target| self.file_system(spec, spec.format, target))?
+                self.output.target(&name, |target| self.file_system(spec, spec.format, tree, target))?
             }
             ImageFormat::Tar => self.output.file(&name, |file| {
                 let features = DecompressorFeatures::default();
@@ -220,17 +258,17 @@ impl Writer<'_> {
                 oci::write_archive(tree, &self.oci(spec), &self.assembly.spool_directory, file).map(drop)
             })?,
             ImageFormat::Disk => {
-                let boot = self.boot_program(spec)?;
+                let boot = self.boot_program(spec, tree)?;
                 self.output.target(&name, |target| {
-                    let (length, root) = self.disk(spec, &boot, target)?;
+                    let (length, root) = self.disk(spec, &boot, tree, target)?;
                     root_size = Some(root);
                     Ok(length)
                 })?
             }
             ImageFormat::Qcow2 => {
-                let boot = self.boot_program(spec)?;
+                let boot = self.boot_program(spec, tree)?;
                 let raw = self.scratch_file()?;
-                let (length, root) = self.disk(spec, &boot, Target::new(&raw))?;
+                let (length, root) = self.disk(spec, &boot, tree, Target::new(&raw))?;
                 root_size = Some(root);
                 let raw = Content::from_range(Arc::new(raw), 0, length);
                 let settings = qcow2::Settings { threads: self.threads, ..qcow2::Settings::default() };
@@ -251,9 +289,9 @@ impl Writer<'_> {
         &self,
         spec: &ImageSpec,
         format: ImageFormat,
+        tree: &ValidTree,
         target: Target<'_>,
     ) -> Result<u64, ImageError> {
-        let tree = &self.image.tree;
         // Of a disk, size and UUID are its own.
         let is_whole = spec.format == format;
         let uuid = spec.uuid.filter(|_| is_whole).unwrap_or_else(|| self.uuid(spec, format.name()));
@@ -352,6 +390,7 @@ impl Writer<'_> {
         &self,
         spec: &ImageSpec,
         boot: &BootProgram,
+        root: &ValidTree,
         target: Target<'_>,
     ) -> Result<(u64, u64), ImageError> {
         let recipe = self.assembly.recipe;
@@ -366,7 +405,7 @@ impl Writer<'_> {
         let root_size = Cell::new(boot.initramfs_size);
         if spec.root_format().is_file_system() {
             partitions.push(Partition::root(recipe.arch, guid(ROOT_PARTITION), |target| {
-                let length = self.file_system(spec, spec.root_format(), target)?;
+                let length = self.file_system(spec, spec.root_format(), root, target)?;
                 root_size.set(length);
                 Ok(length)
             }));
@@ -381,7 +420,7 @@ impl Writer<'_> {
     }
 
     /// What the firmware starts: kernel, initramfs and command line in one program.
-    fn boot_program(&self, spec: &ImageSpec) -> Result<BootProgram, AssembleError> {
+    fn boot_program(&self, spec: &ImageSpec, root: &ValidTree) -> Result<BootProgram, AssembleError> {
         let recipe = self.assembly.recipe;
         let Some(kernel) = &self.image.kernel else {
             return Err(AssembleError::NoKernel { format: spec.format });
@@ -392,9 +431,9 @@ impl Writer<'_> {
             let partition = Guid::from_bytes(self.uuid(spec, ROOT_PARTITION).0);
             command_line.push_str(&format!(" root=PARTUUID={partition} ro"));
             let compression = ImageSpec::new(ImageFormat::Initramfs).compression();
-            self.spooled_initramfs(&self.boot_tree()?, compression)?
+            self.spooled_initramfs(&self.boot_tree()?, compression, Members::One)?
         } else {
-            self.spooled_initramfs(&self.image.tree, spec.compression())?
+            self.spooled_initramfs(root, spec.compression(), Members::Layers)?
         };
         let initramfs_size = initramfs.len();
         let program = uki::build(&uki::Parts {
@@ -419,9 +458,10 @@ impl Writer<'_> {
         &self,
         tree: &ValidTree,
         compression: Compression,
+        members: Members,
     ) -> Result<Content, AssembleError> {
         let mut file = self.scratch_file()?;
-        self.write_initramfs(tree, compression, &mut file)?;
+        self.write_initramfs(tree, compression, members, &mut file)?;
         let length = file.metadata().map_err(|source| self.scratch_failed(source))?.len();
         Ok(Content::from_range(Arc::new(file), 0, length))
     }
@@ -532,22 +572,23 @@ impl Writer<'_> {
         name: &str,
         tree: &ValidTree,
         compression: Compression,
+        members: Members,
     ) -> Result<Written, AssembleError> {
         if let Some(kernel) = &self.image.kernel {
             kernel.check_compression(compression)?;
         }
-        Ok(self.output.file(name, |file| self.write_initramfs(tree, compression, file))?)
+        Ok(self.output.file(name, |file| self.write_initramfs(tree, compression, members, file))?)
     }
 
     fn write_initramfs(
         &self,
         tree: &ValidTree,
         compression: Compression,
+        members: Members,
         output: &mut dyn std::io::Write,
     ) -> Result<(), ImageError> {
         // The kernel unpacks one member after the other. Without compression there is nothing to save.
-        let is_image = std::ptr::eq(tree, &raw const self.image.tree);
-        if is_image && compression != Compression::None {
+        if members == Members::Layers && compression != Compression::None {
             // What changes least is unpacked first.
             self.write_member(tree, compression, &|path, node| layer_of(path, node) < TOP_LAYER, output)?;
             self.write_member(tree, compression, &|path, node| layer_of(path, node) == TOP_LAYER, output)
@@ -596,6 +637,15 @@ impl Writer<'_> {
         compressor.finish().map_err(ImageError::Write)?;
         Ok(())
     }
+}
+
+/// How many archives an initramfs is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Members {
+    /// One.
+    One,
+    /// The application, and what it stands on.
+    Layers,
 }
 
 /// What firmware starts.

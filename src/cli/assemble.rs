@@ -1,17 +1,20 @@
 //! `leanfs assemble`.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
 use leanfs::cache;
+use leanfs::image::output::remove_unfinished;
 use leanfs::recipe::ImageFormat;
 use leanfs::report::manifest::Manifest;
 use leanfs::report::{Event, Reporter, Stage};
 
 use super::environment::Environment;
 use super::failure::{Because, Failure};
+use super::interrupt;
 use super::progress;
 use super::recipe_flags::{ContentFlags, FetchFlags, ImageFlags, PackageFlags, RecipeFlags};
 use super::terminal::{OutputMode, Terminal};
@@ -51,9 +54,15 @@ impl AssembleArgs {
     }
 
     pub(super) fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
-        if !self.directory.is_dir() {
-            return Err(Failure::usage(format!("{} is no directory", self.directory.display()))
-                .hinted("DIR is the project; name a release with `--release PATH`".to_owned()));
+        match std::fs::metadata(&self.directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::unreadable(&self.directory, error));
+            }
+            Ok(metadata) if metadata.is_dir() => {}
+            _ => {
+                return Err(Failure::usage(format!("{} is no directory", self.directory.display()))
+                    .hinted("DIR is the project; name a release with `--release PATH`".to_owned()));
+            }
         }
         self.packages.warn(terminal);
         let flags = RecipeFlags {
@@ -70,6 +79,8 @@ impl AssembleArgs {
                 build(&self.directory, &*display)?;
             }
             let recipe = flags.recipe(&self.directory, environment, || newest_release(&self.directory))?;
+            let output = recipe.output.clone();
+            let _cleanup = interrupt::Cleanup::new(move || remove_unfinished(&output));
             let manifest = leanfs::assemble(&recipe, &*display).map_err(Failure::from)?;
             // A cache that can't be looked after is none the worse.
             let _ = cache::keep_within(&recipe.cache, environment.cache_size.unwrap_or(CACHE_SIZE));

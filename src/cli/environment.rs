@@ -27,8 +27,10 @@ pub(super) struct Environment {
     pub source_date_epoch: Option<i64>,
     /// `NO_COLOR` is set, or `TERM` is `dumb`.
     pub no_color: bool,
-    /// `TERM` is `dumb`: the cursor can't be moved.
+    /// `TERM` is `dumb` or missing: the cursor can't be moved.
     pub dumb_terminal: bool,
+    /// The locale's characters are UTF-8's (`LC_ALL`, `LC_CTYPE`, `LANG`, the first that is set).
+    pub utf8: bool,
 }
 
 /// What the environment says of the cache that several machines share.
@@ -82,7 +84,10 @@ impl Environment {
             Ok(size) => size,
             Err(error) => return Err(Failure::usage(Because::new("LEANFS_CACHE_SIZE can't be used", error))),
         };
-        let dumb_terminal = raw("TERM").is_some_and(|term| term == "dumb");
+        let dumb_terminal = raw("TERM").is_none_or(|term| term == "dumb");
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text).unwrap_or_default();
+        let codeset = locale.split(['@']).next().unwrap_or_default().rsplit('.').next().unwrap_or_default();
+        let utf8 = ["utf-8", "utf8"].iter().any(|name| codeset.eq_ignore_ascii_case(name));
         Ok(Self {
             cache,
             cache_size,
@@ -107,6 +112,7 @@ impl Environment {
             source_date_epoch,
             no_color: dumb_terminal || raw("NO_COLOR").is_some(),
             dumb_terminal,
+            utf8,
         })
     }
 }
@@ -151,6 +157,21 @@ mod tests {
         assert_eq!(proxy.https_proxy.as_deref(), Some("http://lower"));
         assert_eq!(proxy.all_proxy.as_deref(), Some("socks5://a"));
         assert_eq!(proxy.no_proxy.as_deref(), Some("localhost"));
+    }
+
+    #[test]
+    fn characters_of_the_locale() {
+        for (variables, want) in [
+            (&[][..], false),
+            (&[("LANG", "C")], false),
+            (&[("LANG", "C.UTF-8")], true),
+            (&[("LANG", "de_DE.utf8@euro")], true),
+            (&[("LANG", "de_DE.ISO-8859-1")], false),
+            (&[("LANG", "en_US.UTF-8"), ("LC_ALL", "POSIX")], false),
+            (&[("LANG", "C"), ("LC_CTYPE", "C.UTF-8"), ("LC_ALL", "")], true),
+        ] {
+            assert_eq!(read(variables).utf8, want, "{variables:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
+
+use leanfs::os_error;
 
 use super::terminal::Terminal;
 
@@ -57,6 +61,23 @@ impl Failure {
         Self::new(Exit::Unmet, error)
     }
 
+    /// A file that was named and can't be read: by a mistake in its name, or because the machine doesn't let it.
+    pub(super) fn unreadable(path: &Path, error: io::Error) -> Self {
+        let exit = if os_error::hint(&error).is_some() { Exit::Unmet } else { Exit::Usage };
+        Self::new(exit, Because::new(format!("{} can't be read", path.display()), error))
+    }
+
+    /// The same, with what it means first.
+    pub(super) fn under(self, what: String) -> Self {
+        match self {
+            Self::Told { exit, error, hint, details } => {
+                let hint = hint.or_else(|| os_error::hint(error.as_ref()).map(str::to_owned));
+                Self::Told { exit, error: Box::new(Because::new(what, Cause(error))), hint, details }
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn hinted(mut self, text: impl Into<Option<String>>) -> Self {
         if let Self::Told { hint, .. } = &mut self {
             *hint = text.into();
@@ -81,6 +102,7 @@ impl Failure {
             Self::BrokenPipe => return ExitCode::SUCCESS,
         };
         let texts = chain(error.as_ref());
+        let hint = hint.clone().or_else(|| os_error::hint(error.as_ref()).map(str::to_owned));
         terminal.error_block(&texts, hint.as_deref());
         // When stdout is gone there is still stderr and the exit code.
         let mut object = serde_json::json!({
@@ -161,6 +183,22 @@ fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
     texts
 }
 
+/// A boxed error as one that can be a cause.
+#[derive(Debug)]
+struct Cause(Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
 /// A text as an error with a cause.
 #[derive(Debug)]
 pub(super) struct Because<E> {
@@ -188,8 +226,6 @@ impl<E: Error + 'static> Error for Because<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]

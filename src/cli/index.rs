@@ -9,6 +9,7 @@ use leanfs::apk::adb::write::WriteOptions;
 use leanfs::apk::write::{index_package, write_index};
 use leanfs::apk::{IndexEntry, adb};
 
+use super::ModeFlags;
 use super::failure::{Because, Failure};
 use super::output_file::write_whole;
 use super::signing::{CompressionFlags, Format, SigningFlags};
@@ -40,14 +41,13 @@ pub(super) struct IndexArgs {
     compression: CompressionFlags,
     #[command(flatten)]
     signing: SigningFlags,
-    /// Print a JSON object on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    mode: ModeFlags,
 }
 
 impl IndexArgs {
     pub(super) fn mode(&self) -> OutputMode {
-        OutputMode { json: self.json, ..OutputMode::default() }
+        self.mode.mode()
     }
 
     pub(super) fn run(&self, terminal: &Terminal) -> Result<(), Failure> {

@@ -7,10 +7,15 @@ use leanfs::apk::adb::write::{Owners, WriteOptions};
 use leanfs::apk::{Dependency, PackageInfo, adb};
 use leanfs::arch::Arch;
 use leanfs::layer::overlay;
+use leanfs::report::progress::{Progress, while_telling};
+use leanfs::report::{Event, Reporter};
+use leanfs::tree::ValidTree;
 
+use super::ModeFlags;
 use super::environment::Environment;
 use super::failure::{Because, Failure};
 use super::output_file::write_whole;
+use super::progress;
 use super::signing::{CompressionFlags, Format, SigningFlags};
 use super::terminal::{OutputMode, Terminal, megabytes};
 
@@ -60,9 +65,8 @@ pub(super) struct PackArgs {
     compression: CompressionFlags,
     #[command(flatten)]
     signing: SigningFlags,
-    /// Print a JSON object on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    mode: ModeFlags,
 }
 
 fn parse_arch(text: &str) -> Result<String, String> {
@@ -75,7 +79,7 @@ fn parse_arch(text: &str) -> Result<String, String> {
 
 impl PackArgs {
     pub(super) fn mode(&self) -> OutputMode {
-        OutputMode { json: self.json, ..OutputMode::default() }
+        self.mode.mode()
     }
 
     pub(super) fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
@@ -105,15 +109,23 @@ impl PackArgs {
             self.output.clone().unwrap_or_else(|| format!("{}-{}.apk", self.name, self.pkgver).into());
         let mut scratch =
             tempfile::tempfile().map_err(|error| Failure::unmet(Because::new("no temporary file", error)))?;
-        let (_, size) = write_whole(&output, |file| {
-            Ok(match self.format {
-                Format::V2 => leanfs::apk::write::pack(&info, &tree, &[], key.as_ref(), &mut scratch, file)?,
-                Format::V3 => {
-                    let options = WriteOptions { key: key.as_ref(), compression };
-                    adb::write::pack(&info, &tree, &[], &Owners::default(), &options, file)?
-                }
+        let name = output.file_name().unwrap_or(output.as_os_str()).to_string_lossy().into_owned();
+        let display = progress::reporter(*terminal);
+        let written = with_progress(&*display, name, &tree, |tree| {
+            write_whole(&output, |file| {
+                Ok(match self.format {
+                    Format::V2 => {
+                        leanfs::apk::write::pack(&info, tree, &[], key.as_ref(), &mut scratch, file)?
+                    }
+                    Format::V3 => {
+                        let options = WriteOptions { key: key.as_ref(), compression };
+                        adb::write::pack(&info, tree, &[], &Owners::default(), &options, file)?
+                    }
+                })
             })
-        })?;
+        });
+        display.finish(written.is_ok());
+        let (_, size) = written?;
         let signed_by = key.as_ref().map(|key| key.public().name());
         terminal.object(&serde_json::json!({
             "event": "result",
@@ -126,4 +138,23 @@ impl PackArgs {
             signed_by.map_or("not signed".to_owned(), |name| format!("signed, {name} verifies it"));
         terminal.result(&format!("{} ({}), {signature}\n", output.display(), megabytes(size)))
     }
+}
+
+/// Writes a file of a tree by `write`, and tells how much of the tree has been read.
+fn with_progress<T>(
+    reporter: &dyn Reporter,
+    name: String,
+    tree: &ValidTree,
+    write: impl FnOnce(&ValidTree) -> Result<(T, u64), Failure>,
+) -> Result<(T, u64), Failure> {
+    let total = tree.bytes();
+    reporter.report(Event::ImageStarted { name: name.clone(), total });
+    let progress = Progress::of(total);
+    let tell = || {
+        let (done, total) = progress.get();
+        reporter.report(Event::ImageProgress { name: name.clone(), done, total });
+    };
+    let written = while_telling(tell, || write(&tree.watched(&progress.counter())))?;
+    reporter.report(Event::ImageWritten { name: name.clone(), size: written.1 });
+    Ok(written)
 }

@@ -1,16 +1,18 @@
 //! Reporters: bars on a terminal, plain lines elsewhere, JSON objects for programs.
 
+mod bars;
+mod layout;
 mod stage_log;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use leanfs::report::{Event, Reporter, Stage};
+use leanfs::report::{Event, Reporter};
 
-use self::stage_log::{StageLog, doing};
-use super::terminal::{Terminal, escaped, megabytes};
+use self::bars::Bars;
+use self::stage_log::StageLog;
+use super::terminal::{Terminal, escaped};
 
 /// A reporter for what the flags and the terminal ask for.
 pub(super) fn reporter(terminal: Terminal) -> Box<dyn ProgressDisplay> {
@@ -52,25 +54,41 @@ fn immediate(terminal: &Terminal, event: &Event) -> Option<String> {
     }
 }
 
-/// `--json`: one object an event on stdout, progress of a download at most five times a second.
+/// `--json`: one object an event on stdout, progress of each thing at most five times a second.
 struct Objects {
     terminal: Terminal,
     told: Mutex<HashMap<String, Instant>>,
 }
 
+impl Objects {
+    /// Whether progress of `what` was told a moment ago.
+    fn is_soon(&self, what: String) -> bool {
+        const INTERVAL: Duration = Duration::from_millis(200);
+        let now = Instant::now();
+        let mut told = locked(&self.told);
+        let soon = told.get(&what).is_some_and(|last| now.duration_since(*last) < INTERVAL);
+        if !soon {
+            told.insert(what, now);
+        }
+        soon
+    }
+}
+
 impl Reporter for Objects {
     fn report(&self, event: Event) {
-        const INTERVAL: Duration = Duration::from_millis(200);
         match &event {
-            Event::DownloadProgress { name, .. } => {
-                let mut told = locked(&self.told);
-                let now = Instant::now();
-                if told.get(name).is_some_and(|last| now.duration_since(*last) < INTERVAL) {
-                    return;
-                }
-                told.insert(name.clone(), now);
+            Event::DownloadProgress { name, .. } | Event::ImageProgress { name, .. }
+                if self.is_soon(name.clone()) =>
+            {
+                return;
             }
-            Event::DownloadFinished { name, .. } => {
+            // The last one is told in any case.
+            Event::StageProgress { stage, done, total }
+                if self.is_soon(stage.to_string()) && done != total =>
+            {
+                return;
+            }
+            Event::DownloadFinished { name, .. } | Event::ImageWritten { name, .. } => {
                 locked(&self.told).remove(name);
             }
             _ => {}
@@ -128,7 +146,8 @@ impl Reporter for Lines {
         if let Some(line) = immediate(&self.terminal, &event) {
             self.terminal.note_verbatim(&line);
         }
-        let line = locked(&self.log).take(&event, Instant::now());
+        let (mut log, now) = (locked(&self.log), Instant::now());
+        let line = log.take(&event, now).or_else(|| log.sign_of_life(&event, now));
         if let Some(line) = line {
             self.terminal.note(&line);
         }
@@ -140,102 +159,6 @@ impl ProgressDisplay for Lines {
         let line = locked(&self.log).finish(Instant::now());
         if let Some(line) = line.filter(|_| well) {
             self.terminal.note(&line);
-        }
-    }
-}
-
-/// A terminal: the finished stages, a bar for each download, and the stage that is under way.
-struct Bars {
-    terminal: Terminal,
-    all: MultiProgress,
-    stage: ProgressBar,
-    state: Mutex<BarsState>,
-}
-
-#[derive(Default)]
-struct BarsState {
-    log: StageLog,
-    downloads: HashMap<String, ProgressBar>,
-}
-
-impl Bars {
-    fn new(terminal: Terminal) -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        let stage = all.add(ProgressBar::new_spinner().with_style(style("{spinner} {msg} ({elapsed})")));
-        Self { terminal, all, stage, state: Mutex::default() }
-    }
-
-    fn download(&self, name: &str, size: Option<u64>) -> ProgressBar {
-        let bar = match size {
-            Some(size) => ProgressBar::new(size).with_style(style(
-                "  {prefix:32!} [{bar:24}] {decimal_bytes:>10} of {decimal_total_bytes:<10} {decimal_bytes_per_sec}",
-            )),
-            None => ProgressBar::no_length()
-                .with_style(style("  {prefix:32!} {decimal_bytes:>10} {decimal_bytes_per_sec}")),
-        };
-        bar.set_prefix(escaped(name));
-        self.all.insert_before(&self.stage, bar)
-    }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates above are well-formed").progress_chars("=> ")
-}
-
-impl Reporter for Bars {
-    fn report(&self, event: Event) {
-        let mut state = locked(&self.state);
-        let line = state.log.take(&event, Instant::now());
-        if let Some(line) = line {
-            let _ = self.all.println(escaped(&line));
-        }
-        if let Some(line) = immediate(&self.terminal, &event) {
-            let _ = self.all.println(line);
-        }
-        match event {
-            // The output of `mix` goes to the same terminal: nothing may move then.
-            Event::Stage { stage: Stage::Build } => {
-                let _ = self.all.println(doing(Stage::Build));
-            }
-            Event::Stage { stage } => {
-                self.stage.set_message(doing(stage));
-                self.stage.reset_elapsed();
-                self.stage.enable_steady_tick(Duration::from_millis(120));
-            }
-            Event::DownloadStarted { name, size, .. } => {
-                let bar = self.download(&name, size);
-                if let Some(before) = state.downloads.insert(name, bar) {
-                    before.finish_and_clear();
-                }
-            }
-            Event::DownloadProgress { name, received } => {
-                if let Some(bar) = state.downloads.get(&name) {
-                    bar.set_position(received);
-                }
-            }
-            Event::DownloadFinished { name, .. } => {
-                if let Some(bar) = state.downloads.remove(&name) {
-                    bar.finish_and_clear();
-                }
-            }
-            Event::ImageWritten { name, size } => {
-                self.stage.set_message(format!("Wrote {} ({})", escaped(&name), megabytes(size)));
-            }
-            _ => {}
-        }
-    }
-}
-
-impl ProgressDisplay for Bars {
-    fn finish(&self, well: bool) {
-        let mut state = locked(&self.state);
-        for (_, bar) in state.downloads.drain() {
-            bar.finish_and_clear();
-        }
-        self.stage.finish_and_clear();
-        let line = state.log.finish(Instant::now());
-        if let Some(line) = line.filter(|_| well) {
-            let _ = self.all.println(escaped(&line));
         }
     }
 }

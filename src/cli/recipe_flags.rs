@@ -15,7 +15,7 @@ use leanfs::recipe::{
 };
 
 use super::environment::Environment;
-use super::failure::{Because, Failure};
+use super::failure::Failure;
 use super::terminal::Terminal;
 
 /// Where packages come from and what is trusted.
@@ -457,6 +457,6 @@ fn settings_of_file(directory: &Path) -> Result<Settings, Failure> {
     match fs_err::read_to_string(&path) {
         Ok(text) => Ok(file::parse(&text, &path)?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Settings::default()),
-        Err(error) => Err(Failure::usage(Because::new(format!("{} can't be read", path.display()), error))),
+        Err(error) => Err(Failure::unreadable(&path, error)),
     }
 }

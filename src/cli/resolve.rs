@@ -170,7 +170,7 @@ impl SystemFlags {
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     /// A database of 10,000 packages has about 100 MB.
     const MOST: u64 = 1 << 30;
-    let unreadable = |error| Failure::usage(Because::new(format!("{} can't be read", path.display()), error));
+    let unreadable = |error| Failure::unreadable(path, error);
     let mut bytes = Vec::new();
     let file = fs_err::File::open(path).map_err(unreadable)?;
     file.take(MOST + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -51,9 +51,7 @@ pub(super) struct SigningFlags {
 impl SigningFlags {
     pub(super) fn load(&self) -> Result<Option<PrivateKey>, Failure> {
         let Some(path) = &self.key else { return Ok(None) };
-        let pem = fs_err::read(path).map_err(|error| {
-            Failure::usage(Because::new(format!("{} can't be read", path.display()), error))
-        })?;
+        let pem = fs_err::read(path).map_err(|error| Failure::unreadable(path, error))?;
         let name = self.key_name.clone().unwrap_or_else(|| public_name(path));
         PrivateKey::from_pem(&name, &pem).map(Some).map_err(|error| {
             let hint = error.hint();

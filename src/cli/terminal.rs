@@ -2,6 +2,7 @@
 //! change colours: control characters are shown escaped.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::time::Instant;
 
 use leanfs::text::{json_shown, push_shown};
 
@@ -38,6 +39,19 @@ pub(super) struct Terminal {
     color: bool,
     /// Progress may be drawn with a moving cursor.
     pub draws: bool,
+    /// It shows more than ASCII.
+    pub utf8: bool,
+    /// Since when the times of objects count.
+    begun: Instant,
+}
+
+/// An object with the time that it came at.
+#[derive(serde::Serialize)]
+struct Timed<'a, T> {
+    #[serde(flatten)]
+    value: &'a T,
+    /// Milliseconds since leanfs began.
+    ms: u64,
 }
 
 impl Terminal {
@@ -48,7 +62,30 @@ impl Terminal {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
         };
-        Self { mode, color, draws: terminal && !environment.dumb_terminal }
+        Self {
+            mode,
+            color,
+            draws: terminal && !environment.dumb_terminal,
+            utf8: environment.utf8,
+            begun: Instant::now(),
+        }
+    }
+
+    /// How many columns the terminal has that progress is drawn on.
+    pub(super) fn columns(&self) -> u16 {
+        const USUAL: u16 = 80;
+        let size = rustix::termios::tcgetwinsize(io::stderr());
+        size.map_or(USUAL, |size| if size.ws_col == 0 || size.ws_row == 0 { USUAL } else { size.ws_col })
+    }
+
+    /// The last words of a process that a signal ends.
+    pub(super) fn interrupted(&self, signal: i32) {
+        if !self.mode.quiet {
+            self.note("Interrupted");
+        }
+        let _ = self.object(
+            &serde_json::json!({"event": "interrupted", "exit_code": 128 + signal, "signal": signal}),
+        );
     }
 
     /// A result for people; nothing with `--json` or `--quiet`.
@@ -66,9 +103,18 @@ impl Terminal {
         if !self.mode.json {
             return Ok(());
         }
+        // Times are taken in the order of the lines.
+        let mut stdout = io::stdout().lock();
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Nothing that leanfs prints has a map whose keys are no strings.
-        let line = serde_json::to_string(value).expect("events and results are JSON");
-        written(print_line(&line))
+        let line = serde_json::to_string(&Timed { value, ms }).expect("events and results are JSON");
+        let mut print = || {
+            // JSON has escapes of its own.
+            stdout.write_all(json_shown(&line).as_bytes())?;
+            stdout.write_all(b"\n")?;
+            stdout.flush()
+        };
+        written(print())
     }
 
     /// One line on stderr. That nobody reads stderr is no reason to stop.
@@ -113,14 +159,6 @@ impl Terminal {
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(escaped(text).as_bytes())?;
-    stdout.flush()
-}
-
-/// JSON has escapes of its own.
-fn print_line(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(json_shown(line).as_bytes())?;
-    stdout.write_all(b"\n")?;
     stdout.flush()
 }
 

@@ -23,6 +23,7 @@ use ring::digest::{self, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::FetchError;
+use crate::os_error;
 
 /// The tag of <https://bford.info/cachedir/>: backup programs pass the directory over.
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -89,8 +90,8 @@ impl Cache {
     pub(crate) fn open(root: &Path) -> Result<Self, FetchError> {
         for below in ["objects/sha256", "refs", "partial", "tmp"] {
             let path = root.join(below);
-            fs_err::create_dir_all(&path)
-                .map_err(|source| FetchError::io(&path, "make the directory", bare(source)))?;
+            os_error::create_dir_all(&path)
+                .map_err(|source| FetchError::io(&path, "make the directory", source))?;
         }
         let cache = Self { root: root.to_owned() };
         let tag = root.join("CACHEDIR.TAG");
@@ -155,8 +156,8 @@ impl Cache {
         let sha256 = part.hash()?;
         let path = self.object_path(&sha256);
         let directory = path.parent().unwrap_or(&self.root);
-        fs_err::create_dir_all(directory)
-            .map_err(|source| FetchError::io(directory, "make the directory", bare(source)))?;
+        os_error::create_dir_all(directory)
+            .map_err(|source| FetchError::io(directory, "make the directory", source))?;
         part.file.sync_all().map_err(|error| FetchError::io(&part.path, "write", error))?;
         std::fs::rename(&part.path, &path).map_err(|error| FetchError::io(&path, "write", error))?;
         sync_directory(directory)?;
@@ -171,8 +172,8 @@ impl Cache {
     pub(crate) fn adopt(&self, sha256: &Sha256, file: tempfile::NamedTempFile) -> Result<(), FetchError> {
         let path = self.object_path(sha256);
         let directory = path.parent().unwrap_or(&self.root);
-        fs_err::create_dir_all(directory)
-            .map_err(|source| FetchError::io(directory, "make the directory", bare(source)))?;
+        os_error::create_dir_all(directory)
+            .map_err(|source| FetchError::io(directory, "make the directory", source))?;
         let failed = |error| FetchError::io(&path, "write", error);
         file.as_file().sync_all().map_err(failed)?;
         file.persist(&path).map_err(|error| failed(error.error))?;
@@ -471,14 +472,6 @@ fn sync_directory(directory: &Path) -> Result<(), FetchError> {
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| FetchError::io(directory, "write", error))
-}
-
-/// The operating system's own error: [`FetchError`] names the path itself.
-fn bare(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::from(error.kind()),
-    }
 }
 
 #[cfg(test)]

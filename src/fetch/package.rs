@@ -136,7 +136,7 @@ pub(super) fn unpack(
     filter: PackageFilter<'_>,
     verification: Verification<'_>,
 ) -> Result<VerifiedApk, FetchError> {
-    let package = Package { name: shown(&entry.full_name()), location };
+    let package = Package { name: shown(&entry.full_name()), location, path };
     let unreadable = |error| FetchError::io(path, "read", error);
     let mut magic = Vec::new();
     (&file).take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(unreadable)?;
@@ -148,14 +148,9 @@ pub(super) fn unpack(
         let mut reader = BufReader::with_capacity(64 * 1024, &file);
         match PackageHead::read_within(&mut reader, verification.limits.control_size) {
             Ok(head) => head,
-            Err(ApkError::Damaged { source, .. }) if source.raw_os_error().is_some() => {
-                return Err(unreadable(source));
-            }
-            Err(error) if limit_of(&error).is_some() => {
-                return Err(package.damaged_or_beyond(Member::Control, &error, verification.limits));
-            }
             Err(error) => {
-                return Err(package.damaged(head_member(&file, &error, &entry.control_hash), chain(&error)));
+                let member = head_member(&file, &error, &entry.control_hash);
+                return Err(package.unusable(member, error, verification.limits));
             }
         }
     };
@@ -188,6 +183,8 @@ pub(super) fn unpack(
 pub(super) struct Package<'a> {
     pub(super) name: String,
     pub(super) location: &'a str,
+    /// The file that holds it on this machine.
+    pub(super) path: &'a Path,
 }
 
 impl Package<'_> {
@@ -196,11 +193,16 @@ impl Package<'_> {
         FetchError::MemberDamaged { package, location, member, problem }
     }
 
-    /// A limit, if that is what it is.
-    fn damaged_or_beyond(&self, member: Member, error: &ApkError, limits: &InputLimits) -> FetchError {
-        match limit_of(error) {
-            Some(setting) => beyond(self.location.to_owned(), setting, limits),
-            None => self.damaged(member, chain(error)),
+    /// A limit or a disk that fails, if that is what it is: neither says that anybody changed the package.
+    fn unusable(&self, member: Member, error: ApkError, limits: &InputLimits) -> FetchError {
+        if let Some(setting) = limit_of(&error) {
+            return beyond(self.location.to_owned(), setting, limits);
+        }
+        match error {
+            ApkError::Damaged { source, .. } if is_of_disk(&source) => {
+                FetchError::io(self.path, "read", source)
+            }
+            error => self.damaged(member, chain(&error)),
         }
     }
 
@@ -296,7 +298,7 @@ fn unpack_data(
 ) -> Result<Tree, FetchError> {
     let mut reader = BufReader::with_capacity(256 * 1024, file);
     let mut member = split_member(&mut reader, "data", offset, limits.package_unpacked)
-        .map_err(|error| package.damaged(Member::Data, chain(&error)))?
+        .map_err(|error| package.unusable(Member::Data, error, limits))?
         .ok_or_else(|| package.damaged(Member::Data, "it is not there".to_owned()))?
         .expanding_at_most(limits.expansion);
     let full = |error| FetchError::io(temporary, "write unpacked contents to", error);
@@ -347,7 +349,7 @@ fn unpack_data(
         Err(ArchiveError { kind: ArchiveErrorKind::Io(error), .. })
             if error.kind() == io::ErrorKind::FileTooLarge =>
         {
-            return Err(package.damaged_or_beyond(Member::Data, &member.explain(error), limits));
+            return Err(package.unusable(Member::Data, member.explain(error), limits));
         }
         Err(error) => {
             return Err(wrong_file.unwrap_or_else(|| FetchError::Archive {
@@ -356,8 +358,8 @@ fn unpack_data(
             }));
         }
     };
-    let hashes = member.finish().map_err(|error| package.damaged_or_beyond(Member::Data, &error, limits))?;
-    let more = reader.fill_buf().map_err(|error| package.damaged(Member::Data, chain(&error)))?;
+    let hashes = member.finish().map_err(|error| package.unusable(Member::Data, error, limits))?;
+    let more = reader.fill_buf().map_err(|error| FetchError::io(package.path, "read", error))?;
     if !more.is_empty() {
         return Err(package.damaged(Member::Data, "something follows it".to_owned()));
     }

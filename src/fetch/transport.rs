@@ -29,8 +29,9 @@ use crate::report::{Event, Reporter};
 
 /// A try that brought as much counts as a success, and the tries are counted anew.
 const PROGRESS: u64 = 64 * 1024;
-/// How often progress is told, in bytes.
+/// How often progress is told: after so many bytes, or so long.
 const TELL_EVERY: u64 = 128 * 1024;
+const TELL_AFTER: Duration = Duration::from_millis(200);
 /// No server makes us wait longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// More certificates than any system has.
@@ -446,7 +447,7 @@ fn receive(
 ) -> Result<(), Failure> {
     let mut body = body.into_reader();
     let mut buffer = vec![0; 64 * 1024];
-    let mut told = part.length();
+    let (mut told, mut told_at) = (part.length(), Instant::now());
     let mut ended_early = false;
     loop {
         let count = match body.read(&mut buffer) {
@@ -475,8 +476,8 @@ fn receive(
         part.append(&buffer[..count])?;
         // Each read ends in time, so this is asked often enough.
         deadline.check(download, part)?;
-        if length - told >= TELL_EVERY {
-            told = length;
+        if length - told >= TELL_EVERY || told_at.elapsed() >= TELL_AFTER {
+            (told, told_at) = (length, Instant::now());
             let name = download.name.to_owned();
             reporter.report(Event::DownloadProgress { name, received: length });
         }

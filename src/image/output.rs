@@ -15,6 +15,7 @@ use rustix::fs::SeekFrom;
 use super::ImageError;
 use super::hashing::Hashing;
 use super::target::Target;
+use crate::os_error;
 
 /// The beginning of the names of files and directories that are being written.
 const TEMPORARY_PREFIX: &str = ".leanfs-unfinished-";
@@ -64,7 +65,7 @@ impl OutputDirectory {
     /// [`ImageError::Busy`] when another process holds it; [`ImageError::Output`].
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let failed = |source| ImageError::Output { path: path.to_owned(), source };
-        fs_err::create_dir_all(path).map_err(failed)?;
+        os_error::create_dir_all(path).map_err(failed)?;
         let lock = File::open(path).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -126,7 +127,7 @@ impl OutputDirectory {
     ) -> Result<T, ImageError> {
         let shown = self.path.join(name);
         let temporary = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
+            .prefix(&own_prefix())
             .permissions(Permissions::from_mode(0o777))
             .tempdir_in(&self.path)
             .map_err(|source| ImageError::Output { path: shown.clone(), source })?;
@@ -178,10 +179,26 @@ fn write_file(
     Ok((temporary, Written { name: String::new(), size, sha256: Some(sha256) }))
 }
 
+/// The beginning of this process's temporary names.
+fn own_prefix() -> String {
+    format!("{TEMPORARY_PREFIX}{}-", std::process::id())
+}
+
+/// Removes what this process has not finished in an output directory, for when it is about to end by a signal. What can't
+/// be removed the next run clears away.
+pub fn remove_unfinished(directory: &Path) {
+    let own = own_prefix();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(own.as_bytes()) {
+            let _ = place::remove(&entry.path());
+        }
+    }
+}
+
 /// An empty file under a temporary name.
 fn temporary_file(directory: &Path) -> io::Result<(File, tempfile::TempPath)> {
     let temporary = tempfile::Builder::new()
-        .prefix(TEMPORARY_PREFIX)
+        .prefix(&own_prefix())
         // As open(2) would give it; tempfile's own default is 0600. The umask still applies.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(directory)?;

@@ -10,6 +10,7 @@ use crate::beam::{self, Atom, BeamError, BootInstruction, BootScript, StripOptio
 use crate::cache::Memo;
 use crate::elf::{self, ElfFile, KeptWhole, Stripped};
 use crate::recipe::PruneLevel;
+use crate::report::progress::Progress;
 use crate::tree::{Content, LayerKind, Node, NodeKind, Tree, TreePath};
 
 /// The largest file that is rewritten: an emulator with its debug information has some 80 MB.
@@ -36,6 +37,8 @@ pub struct RewriteInput<'a> {
     pub jobs: usize,
     /// What was worked out before, and where new contents stand.
     pub memo: &'a Memo,
+    /// Counts the bytes of the files that may be rewritten.
+    pub progress: &'a Progress,
 }
 
 /// What became of the files.
@@ -90,6 +93,8 @@ pub fn rewrite(tree: &mut Tree, input: &RewriteInput<'_>) -> Result<Rewritten, P
             jobs.push((path.clone(), content.clone(), kind));
         }
     }
+    let bytes = jobs.iter().map(|(_, content, _)| content.len());
+    input.progress.expect(bytes.fold(0, u64::saturating_add));
     let made = in_parallel(&jobs, input)?;
     for ((path, content, _), made) in jobs.iter().zip(made) {
         match made {
@@ -166,6 +171,7 @@ fn in_parallel(jobs: &[Job], input: &RewriteInput<'_>) -> Result<Vec<Made>, Prun
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(job) = jobs.get(index) else { return Ok(done) };
             done.push((index, make(job, input)?));
+            input.progress.add(job.1.len());
         }
     };
     let mut made: Vec<(usize, Made)> = Vec::with_capacity(jobs.len());

@@ -60,6 +60,16 @@ pub enum Event {
         /// Which.
         stage: Stage,
     },
+    /// Some more is done of what a stage does: packages are there and verified, files are pruned. Not every stage can
+    /// tell.
+    StageProgress {
+        /// Whose work it is; a kernel's package is fetched before the other packages are selected.
+        stage: Stage,
+        /// Bytes that are done.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
     /// A download begins.
     DownloadStarted {
         /// What is fetched (the file name), the same in the following events.
@@ -116,6 +126,22 @@ pub enum Event {
         /// One sentence.
         text: String,
     },
+    /// An image (or a file beside it) is begun. Several are written at a time.
+    ImageStarted {
+        /// Its file name in the output directory, the same in the following events.
+        name: String,
+        /// How many bytes of files go into it, before compression.
+        total: u64,
+    },
+    /// Some more of an image is written.
+    ImageProgress {
+        /// As in [`Event::ImageStarted`].
+        name: String,
+        /// Bytes of files that are in it.
+        done: u64,
+        /// Bytes of files in all.
+        total: u64,
+    },
     /// An image (or a file beside it) is complete.
     ImageWritten {
         /// Its file name in the output directory.
@@ -123,4 +149,99 @@ pub enum Event {
         /// Its size in bytes.
         size: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../docs/events.md");
+
+    /// The keys in the table of a section.
+    fn documented(section: &str) -> BTreeSet<&str> {
+        let start = DOCUMENT.find(&format!("\n### `{section}`\n")).unwrap_or_else(|| panic!("no {section}"));
+        let rest = &DOCUMENT[start + 5..];
+        let lines = rest.lines().skip(1).take_while(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
+    }
+
+    /// One of each. A new variant doesn't compile here until it stands in the list and in the document.
+    fn all() -> Vec<Event> {
+        let text = String::new;
+        let stage = Stage::Fetch;
+        let events = vec![
+            Event::Stage { stage },
+            Event::StageProgress { stage, done: 1, total: 2 },
+            Event::DownloadStarted { name: text(), url: text(), size: None },
+            Event::DownloadProgress { name: text(), received: 1 },
+            Event::DownloadRetry { name: text(), reason: text(), wait_ms: 1 },
+            Event::DownloadFinished { name: text(), size: 1 },
+            Event::CacheHit { name: text() },
+            Event::PackageSelected { name: text(), version: text(), wanted_by: Vec::new() },
+            Event::Note { text: text() },
+            Event::Warning { text: text() },
+            Event::ImageStarted { name: text(), total: 1 },
+            Event::ImageProgress { name: text(), done: 1, total: 2 },
+            Event::ImageWritten { name: text(), size: 1 },
+        ];
+        for event in &events {
+            match event {
+                Event::Stage { .. }
+                | Event::StageProgress { .. }
+                | Event::DownloadStarted { .. }
+                | Event::DownloadProgress { .. }
+                | Event::DownloadRetry { .. }
+                | Event::DownloadFinished { .. }
+                | Event::CacheHit { .. }
+                | Event::PackageSelected { .. }
+                | Event::Note { .. }
+                | Event::Warning { .. }
+                | Event::ImageStarted { .. }
+                | Event::ImageProgress { .. }
+                | Event::ImageWritten { .. } => {}
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn every_event_is_documented_with_its_keys() {
+        let mut names = BTreeSet::new();
+        for event in all() {
+            let Value::Object(mut object) = serde_json::to_value(&event).expect("JSON") else {
+                panic!("{event:?} is no object");
+            };
+            let Some(Value::String(name)) = object.remove("event") else { panic!("{event:?} has no name") };
+            let keys: BTreeSet<&str> = object.keys().map(String::as_str).collect();
+            assert_eq!(keys, documented(&name), "{name}");
+            assert!(names.insert(name));
+        }
+        let (_, rest) = DOCUMENT.split_once("\n## While it works\n").expect("the section");
+        let (section, _) = rest.split_once("\n## ").expect("it ends");
+        let headings: BTreeSet<String> = section
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("### `")?.strip_suffix('`')?.to_owned()))
+            .collect();
+        assert_eq!(headings, names);
+    }
+
+    #[test]
+    fn every_stage_is_documented() {
+        for stage in [
+            Stage::Build,
+            Stage::Release,
+            Stage::Resolve,
+            Stage::Fetch,
+            Stage::Layers,
+            Stage::Prune,
+            Stage::Image,
+        ] {
+            assert!(DOCUMENT.contains(&format!("`{stage}`")), "{stage}");
+            assert_eq!(serde_json::to_value(stage).expect("JSON"), stage.to_string());
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ring::digest;
@@ -12,7 +13,7 @@ use ring::digest;
 /// A handle to the bytes of a regular file: some bytes in memory, a range of an open file (the unpacked
 /// contents of a package, see [`super::Spool`]), or a path on the host. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Content(Inner);
+pub struct Content(Inner, Option<Arc<AtomicU64>>);
 
 #[derive(Debug, Clone)]
 enum Inner {
@@ -35,18 +36,18 @@ struct Sum {
 impl Content {
     /// Bytes in memory, for small and generated files.
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self(Inner::Bytes(bytes.into()))
+        Self(Inner::Bytes(bytes.into()), None)
     }
 
     /// `length` bytes from `offset` on of an open file.
     pub fn from_range(file: Arc<File>, offset: u64, length: u64) -> Self {
-        Self(Inner::Range { file, offset, length, sum: None })
+        Self(Inner::Range { file, offset, length, sum: None }, None)
     }
 
     /// Like [`Content::from_range`], of bytes that this process has just written and hashed.
     pub(crate) fn from_hashed(file: Arc<File>, offset: u64, length: u64, sha256: [u8; 32]) -> Self {
         let sum = Sum { sha256, holds: AtomicBool::new(true), damage: None };
-        Self(Inner::Range { file, offset, length, sum: Some(Arc::new(sum)) })
+        Self(Inner::Range { file, offset, length, sum: Some(Arc::new(sum)) }, None)
     }
 
     /// Like [`Content::from_range`], of bytes that an earlier process wrote. They are hashed before any of them is
@@ -60,7 +61,7 @@ impl Content {
         damage: Arc<AtomicBool>,
     ) -> Self {
         let sum = Sum { sha256, holds: AtomicBool::new(false), damage: Some(damage) };
-        Self(Inner::Range { file, offset, length, sum: Some(Arc::new(sum)) })
+        Self(Inner::Range { file, offset, length, sum: Some(Arc::new(sum)) }, None)
     }
 
     /// Where the bytes stand in an open file, if they do, and their SHA-256 if it is known.
@@ -96,7 +97,7 @@ impl Content {
         if let Inner::Bytes(bytes) = &self.0 {
             context.update(bytes);
         } else {
-            let mut reader = self.reader()?;
+            let mut reader = Self(self.0.clone(), None).reader()?;
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 match reader.read(&mut buffer)? {
@@ -110,7 +111,7 @@ impl Content {
 
     /// The file at `path`, which has `length` bytes now and must still have when it is read.
     pub fn from_path(path: impl Into<PathBuf>, length: u64) -> Self {
-        Self(Inner::Path { path: path.into().into(), length, sum: Arc::default() })
+        Self(Inner::Path { path: path.into().into(), length, sum: Arc::default() }, None)
     }
 
     /// The bytes of several contents, one after the other: a file that is put together of others, without copying
@@ -118,7 +119,12 @@ impl Content {
     pub fn from_parts(parts: impl Into<Arc<[Self]>>) -> Option<Self> {
         let parts = parts.into();
         let length = parts.iter().try_fold(0_u64, |length, part| length.checked_add(part.len()))?;
-        i64::try_from(length).is_ok().then_some(Self(Inner::Parts { parts, length }))
+        i64::try_from(length).is_ok().then_some(Self(Inner::Parts { parts, length }, None))
+    }
+
+    /// The same bytes; how many are read of them is added to `count`.
+    pub fn watched(&self, count: Arc<AtomicU64>) -> Self {
+        Self(self.0.clone(), Some(count))
     }
 
     /// How many bytes there are.
@@ -157,7 +163,7 @@ impl Content {
                 current: 0,
             },
         };
-        Ok(ContentReader { source, position: 0, length: self.len() })
+        Ok(ContentReader { source, position: 0, length: self.len(), watch: self.1.clone() })
     }
 
     /// All bytes at once.
@@ -258,6 +264,7 @@ pub struct ContentReader {
     source: Source,
     position: u64,
     length: u64,
+    watch: Option<Arc<AtomicU64>>,
 }
 
 #[derive(Debug)]
@@ -288,7 +295,7 @@ impl Read for ContentReader {
                 match reader.read(buffer)? {
                     0 => *current += 1,
                     count => {
-                        self.position += count as u64;
+                        self.count(count);
                         return Ok(count);
                     }
                 }
@@ -313,7 +320,10 @@ impl Read for ContentReader {
                 buffer[..wanted].copy_from_slice(&bytes[start..start + wanted]);
                 wanted
             }
-            Source::Range { file, offset } => file.read_at(&mut buffer[..wanted], *offset + self.position)?,
+            Source::Range { file, offset } => {
+                let read = file.read_at(&mut buffer[..wanted], *offset + self.position);
+                read.map_err(|error| of_open_file(file, error))?
+            }
             Source::Path { file, path } => {
                 match named(path, file.read_at(&mut buffer[..wanted], self.position))? {
                     0 => return Err(changed(path, self.length, "is shorter now")),
@@ -325,7 +335,7 @@ impl Read for ContentReader {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.position += count as u64;
+        self.count(count);
         Ok(count)
     }
 }
@@ -358,6 +368,14 @@ impl Seek for ContentReader {
 }
 
 impl ContentReader {
+    /// So many bytes more have been read.
+    fn count(&mut self, bytes: usize) {
+        self.position += bytes as u64;
+        if let Some(watch) = &self.watch {
+            watch.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Where the next byte stands, from `position` on, that may be something else than zero: a hint from the
     /// host's file system, which knows holes in its files. `position` itself where it knows none; the length of the
     /// content where everything up to the end is a hole. What lies between reads as zeros.
@@ -404,7 +422,20 @@ impl ContentReader {
 
 /// The result with the path in its error.
 fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    result.map_err(|error| at(path, &error))
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The error with the path of an open file, where the kernel tells it. One of an unpacked package has no name, but a
+/// directory that it is in.
+fn of_open_file(file: &File, error: io::Error) -> io::Error {
+    match std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) {
+        Ok(path) => at(&path, &error),
+        Err(_) => error,
+    }
 }
 
 fn changed(path: &Path, length: u64, how: &str) -> io::Error {

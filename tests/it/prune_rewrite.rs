@@ -7,6 +7,7 @@ use leanfs::beam::{Atom, BootScript};
 use leanfs::cache::Memo;
 use leanfs::prune::{PruneError, RewriteInput, Rewritten, rewrite};
 use leanfs::recipe::PruneLevel;
+use leanfs::report::progress::Progress;
 use leanfs::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
 
 use crate::strip::{find, skip};
@@ -44,6 +45,7 @@ fn run(tree: &mut Tree, kept: &[&str]) -> Result<Rewritten, PruneError> {
             release_root: &path("app"),
             jobs: 2,
             memo: &memo,
+            progress: &Progress::default(),
         },
     )
 }

@@ -43,7 +43,18 @@ pub(crate) enum Fault {
     WrongRange,
     /// Status 302 to this address.
     Redirect(String),
+    /// Another body than the right one, with status 200 and these header lines.
+    Instead(Vec<u8>, &'static str),
+    /// A bit of the body is another.
+    Flip(usize),
+    /// So many bytes at a time, with a pause in between.
+    Trickle(usize, Duration),
+    /// These bytes, which may be no HTTP, and then the end.
+    Raw(Vec<u8>),
 }
+
+/// Says for each request what goes wrong with it, if nothing else was said of its path.
+pub(crate) type Choose = Box<dyn FnMut(&str) -> Option<Fault> + Send>;
 
 /// A request that came.
 #[derive(Debug, Clone)]
@@ -72,6 +83,7 @@ struct State {
     /// `Authorization` (or at a proxy `Proxy-Authorization`) that every request must have.
     authorization: Option<String>,
     validators: bool,
+    choose: Option<Choose>,
 }
 
 struct Shared {
@@ -162,6 +174,11 @@ impl Server {
         self.state().faults.entry(path.to_owned()).or_default().push_back(fault);
     }
 
+    /// What goes wrong with requests from now on.
+    pub(crate) fn misbehave(&self, choose: Option<Choose>) {
+        self.state().choose = choose;
+    }
+
     /// No `ETag` and no `Last-Modified` from now on.
     pub(crate) fn without_validators(&self) {
         self.state().validators = false;
@@ -247,6 +264,7 @@ impl Shared {
         let (fault, body, validators, demanded) = {
             let mut state = self.state();
             let fault = state.faults.get_mut(&path).and_then(VecDeque::pop_front);
+            let fault = fault.or_else(|| state.choose.as_mut()?(&path));
             (fault, state.body(&path), state.validators, state.authorization.clone())
         };
         if demanded.as_deref().is_some_and(|demanded| request.header("authorization") != Some(demanded)) {
@@ -255,10 +273,28 @@ impl Shared {
         match &fault {
             Some(Fault::Close) => return Ok(false),
             Some(Fault::Status(status, lines)) => return empty(to, *status, lines),
+            Some(Fault::Raw(bytes)) => {
+                to.write_all(bytes)?;
+                return Ok(false);
+            }
+            Some(Fault::Instead(body, lines)) => {
+                write!(to, "HTTP/1.1 200 OK\r\n{lines}Content-Length: {}\r\n\r\n", body.len())?;
+                to.write_all(body)?;
+                to.flush()?;
+                return Ok(true);
+            }
             Some(Fault::Redirect(target)) => return empty(to, 302, &format!("Location: {target}\r\n")),
             _ => {}
         }
-        let Some(body) = body else { return empty(to, 404, "") };
+        let Some(mut body) = body else { return empty(to, 404, "") };
+        if let Some(Fault::Flip(bit)) = fault {
+            let mut bytes = body.to_vec();
+            let count = bytes.len().max(1);
+            if let Some(byte) = bytes.get_mut(bit / 8 % count) {
+                *byte ^= 1 << (bit % 8);
+            }
+            body = bytes.into();
+        }
         let etag = format!(
             "\"{:x}\"",
             body.iter().fold(5381_u64, |sum, &byte| sum.wrapping_mul(33) ^ u64::from(byte))
@@ -318,6 +354,14 @@ impl Shared {
                 to.flush()?;
                 thread::sleep(Duration::from_secs(5));
                 Ok(false)
+            }
+            Some(Fault::Trickle(count, pause)) => {
+                for part in part.chunks(count.max(1)) {
+                    to.write_all(part)?;
+                    to.flush()?;
+                    thread::sleep(pause);
+                }
+                Ok(true)
             }
             Some(Fault::NoLength | Fault::ClaimLength(_)) => {
                 to.write_all(part)?;

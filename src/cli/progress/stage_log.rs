@@ -6,10 +6,15 @@ use leanfs::report::{Event, Stage};
 
 use crate::cli::terminal::megabytes;
 
+/// How long nothing is said of what goes on where no cursor moves.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// Follows the events and gives a line at the end of each stage.
 #[derive(Debug, Default)]
 pub(super) struct StageLog {
     current: Option<(Stage, Instant)>,
+    /// When something was said last.
+    said: Option<Instant>,
     downloads: usize,
     downloaded: u64,
     from_cache: usize,
@@ -34,6 +39,27 @@ impl StageLog {
             _ => {}
         }
         None
+    }
+
+    /// A line that shows that work goes on, when nothing was said for a while.
+    pub(super) fn sign_of_life(&mut self, event: &Event, now: Instant) -> Option<String> {
+        let (stage, began) = self.current?;
+        let of = |what: &str, done: u64, total: u64| {
+            format!("  {what}: {} of {} so far", megabytes(done), megabytes(total))
+        };
+        let line = match event {
+            Event::DownloadProgress { name, received } => {
+                format!("  {name}: {} so far", megabytes(*received))
+            }
+            Event::ImageProgress { name, done, total } => of(name, *done, *total),
+            Event::StageProgress { done, total, .. } => of(doing(stage), *done, *total),
+            _ => return None,
+        };
+        if now.duration_since(self.said.unwrap_or(began)) < SILENCE {
+            return None;
+        }
+        self.said = Some(now);
+        Some(line)
     }
 
     /// The line of the stage that is under way, which is over now.
@@ -74,6 +100,17 @@ pub(super) fn doing(stage: Stage) -> &'static str {
     }
 }
 
+/// How long it will take, if that is known: `42 s left`.
+pub(super) fn left(duration: Duration) -> Option<String> {
+    let seconds = duration.as_secs();
+    Some(match seconds {
+        0 => return None,
+        1..100 => format!("{seconds} s left"),
+        100..6000 => format!("{} min left", seconds.div_ceil(60)),
+        _ => format!("{} h left", seconds.div_ceil(3600).min(999)),
+    })
+}
+
 fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
@@ -108,5 +145,40 @@ mod tests {
         log.take(&Event::ImageWritten { name: "kernel".to_owned(), size: 12_600_000 }, at(12));
         assert_eq!(log.finish(at(13)).as_deref(), Some("Wrote kernel (12.60 MB) (0.1 s)"));
         assert_eq!(log.finish(at(13)), None);
+    }
+
+    #[test]
+    fn a_long_stage_shows_signs_of_life() {
+        let mut log = StageLog::default();
+        let start = Instant::now();
+        let mut at = |seconds: u64| {
+            let now = start + Duration::from_secs(seconds);
+            let event = Event::ImageProgress {
+                name: "disk".to_owned(),
+                done: seconds * 1_000_000,
+                total: 90_000_000,
+            };
+            if seconds == 0 {
+                log.take(&Event::Stage { stage: Stage::Image }, now);
+            }
+            log.sign_of_life(&event, now)
+        };
+        assert_eq!([at(0), at(29)], [None, None]);
+        assert_eq!(at(30).as_deref(), Some("  disk: 30.00 MB of 90.00 MB so far"));
+        assert_eq!(at(59), None);
+        assert!(at(61).is_some());
+    }
+
+    #[test]
+    fn what_is_left() {
+        for (seconds, want) in [
+            (0, None),
+            (1, Some("1 s left")),
+            (99, Some("99 s left")),
+            (100, Some("2 min left")),
+            (7200, Some("2 h left")),
+        ] {
+            assert_eq!(left(Duration::from_secs(seconds)).as_deref(), want);
+        }
     }
 }
