@@ -9,6 +9,7 @@ mod deny;
 mod fixtures;
 mod fuzz;
 mod mirror;
+mod moto;
 mod otp28;
 mod package;
 mod pypi;

@@ -118,11 +118,15 @@ fn tests(full: bool, mirror: &Path) -> Result<Counts> {
     let apk = crate::apk_tool::build(mirror)?;
     let otp28 = crate::otp28::directory();
     let sbom_validators = crate::sbom_validators::directory();
+    let moto = crate::moto::directory();
     let environment = |command: &mut Command| {
         command.env("LEANFS_TEST_MIRROR", mirror).env("LEANFS_APK", &apk);
         command.env("LEANFS_FUZZ_SEEDS", crate::fuzz::seeds());
         if let Some(otp28) = &otp28 {
             command.env("LEANFS_TEST_OTP28", otp28);
+        }
+        if let Some(directory) = &moto {
+            command.env("LEANFS_TEST_MOTO", directory);
         }
         if let Some(directory) = &sbom_validators {
             command.env("LEANFS_TEST_SBOM_VALIDATORS", directory);
