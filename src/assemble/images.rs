@@ -632,7 +632,10 @@ impl Writer<'_> {
         wanted: cpio::Wanted<'_>,
         output: &mut dyn std::io::Write,
     ) -> Result<(), ImageError> {
-        let mut compressor = Compressor::new(output, compression, self.features(), self.threads)?;
+        // Headers and names make some of it too.
+        let bytes = tree.bytes().saturating_add(tree.bytes() / 8);
+        let threads = Compressor::<Vec<u8>>::useful_threads(compression, bytes, self.threads);
+        let mut compressor = Compressor::new(output, compression, self.features(), threads)?;
         cpio::write_member(tree, wanted, &mut compressor)?;
         compressor.finish().map_err(ImageError::Write)?;
         Ok(())

@@ -45,6 +45,17 @@ enum Inner<W: Write> {
 }
 
 impl<W: Write> Compressor<W> {
+    /// How many threads have something to do for so many bytes: each holds memory, of xz nearly 100 MB.
+    pub(crate) fn useful_threads(compression: Compression, bytes: u64, threads: usize) -> usize {
+        match compression {
+            Compression::Xz { .. } => {
+                let blocks = usize::try_from(bytes.div_ceil(XZ_BLOCK)).unwrap_or(usize::MAX);
+                threads.min(blocks.max(1))
+            }
+            _ => threads,
+        }
+    }
+
     /// A compressor that writes to `output` with at most `threads` threads.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: leanfs beside the usual tools on the same files, on this machine.
 
+pub(crate) mod assemble;
 pub(crate) mod images;
 pub(crate) mod resolve;
 mod start;
@@ -102,6 +103,7 @@ pub(crate) fn run() -> Result<()> {
         images.into_iter().map(|(name, output)| (format!("leanfs, profile {name}"), output)).collect();
     let named: Vec<(&str, _)> = named.iter().map(|(name, output)| (name.as_str(), output.clone())).collect();
     start::compare(&project.join("_build/prod/rel/hello"), "hello", &named, "hello from")?;
+    assemble::compare()?;
     resolve::compare()?;
     images::compare()
 }

@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         }
         ["fuzz", targets @ ..] => fuzz::run(fuzz::SECONDS, targets).map(drop),
         ["bench"] => bench::run(),
+        ["bench", "assemble"] => bench::assemble::compare(),
         ["bench", "images"] => bench::images::compare(),
         ["bench", "resolve"] => bench::resolve::compare(),
         // What `bench` measures, in a process of its own.
