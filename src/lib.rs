@@ -16,6 +16,7 @@ pub mod fetch;
 pub mod image;
 pub mod kernel;
 pub mod layer;
+pub mod lock;
 pub mod prune;
 pub mod recipe;
 pub mod report;

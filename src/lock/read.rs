@@ -1,0 +1,537 @@
+//! A `leanfs.lock` from its text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use toml::Spanned;
+
+use super::{
+    ArchLock, FORMAT, FileRole, Lock, LockError, LockedFile, LockedKey, LockedPackage, LockedRecipe,
+    LockedRepository, PackageHashes, Role, Sha256,
+};
+use crate::apk::Checksum;
+use crate::apk::package_info::{package_name, package_version};
+use crate::arch::Arch;
+use crate::recipe::file::{place, printable};
+use crate::recipe::{parse_sha256, parse_tag};
+
+/// How lines begin that a merge leaves behind.
+const CONFLICT: [&str; 3] = ["<<<<<<< ", ">>>>>>> ", "======="];
+
+impl Lock {
+    /// Reads the text of a `leanfs.lock`; `path` is for messages only.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its line.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, LockError> {
+        let reader = Reader { text, path };
+        let is_conflict = |line: &str| CONFLICT.iter().any(|mark| line.starts_with(mark));
+        if let Some(line) = text.lines().position(is_conflict) {
+            return Err(LockError::Conflict { path: path.to_owned(), line: line + 1 });
+        }
+        // What a newer leanfs writes need not be understood to say so.
+        let Versioned { format } = reader.toml()?;
+        match format.as_ref().map(|format| *format.get_ref()) {
+            Some(FORMAT) => {}
+            Some(found) if found > FORMAT => {
+                let (line, _) = place(text, format.map(|format| format.span()));
+                return Err(LockError::Newer { path: path.to_owned(), line, found });
+            }
+            Some(found) => {
+                return Err(
+                    reader.at(format.map(|format| format.span()), &format!("there is no format {found}"))
+                );
+            }
+            None => return Err(reader.at(None, "it has no `format`")),
+        }
+        let File { arch, .. } = reader.toml()?;
+        let mut archs = BTreeMap::new();
+        for (name, section) in arch {
+            let span = name.span();
+            let arch: Arch = name
+                .into_inner()
+                .parse()
+                .map_err(|error: crate::arch::UnknownArch| reader.at(Some(span), &error.to_string()))?;
+            archs.insert(arch, reader.section(arch, section)?);
+        }
+        Ok(Self { archs })
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+type Span = std::ops::Range<usize>;
+
+impl Reader<'_> {
+    fn toml<T: for<'de> Deserialize<'de>>(&self) -> Result<T, LockError> {
+        toml::from_str(self.text).map_err(|error| self.at(error.span(), error.message()))
+    }
+
+    fn at(&self, span: Option<Span>, message: &str) -> LockError {
+        let (line, column) = place(self.text, span);
+        LockError::Malformed { path: self.path.to_owned(), line, column, message: printable(message) }
+    }
+
+    fn section(&self, arch: Arch, table: ArchTable) -> Result<ArchLock, LockError> {
+        let recipe = LockedRecipe {
+            packages: table.packages,
+            otp: table.otp,
+            kernel: table.kernel,
+            shell: table.shell,
+        };
+        if table.recipe.get_ref().0 != recipe.sha256() {
+            let (line, _) = place(self.text, Some(table.recipe.span()));
+            return Err(LockError::Edited { path: self.path.to_owned(), line, arch });
+        }
+        let mut keys = Vec::new();
+        for key in table.key {
+            let span = key.span();
+            let KeyTable { fingerprint, name } = key.into_inner();
+            let key = LockedKey { fingerprint: fingerprint.0, name };
+            if keys.iter().any(|there: &LockedKey| there.fingerprint == key.fingerprint) {
+                return Err(self.at(Some(span), "this key stands there twice"));
+            }
+            keys.push(key);
+        }
+        keys.sort();
+        let known = |fingerprint: &Sha256, span: &Span| -> Result<Sha256, LockError> {
+            if keys.iter().any(|key| key.fingerprint == *fingerprint) {
+                return Ok(*fingerprint);
+            }
+            let message = format!("no key has the fingerprint sha256:{}", hex::encode(fingerprint));
+            Err(self.at(Some(span.clone()), &message))
+        };
+        let mut repositories = Vec::new();
+        for table in table.repository {
+            let span = table.span();
+            let table = table.into_inner();
+            let tag = table.tag.as_deref().map(parse_tag).transpose();
+            repositories.push(LockedRepository {
+                name: table.name,
+                tag: tag.map_err(|error| self.at(Some(span.clone()), &error.to_string()))?,
+                newest: table.newest,
+                signed_by: table.signed_by.map(|key| known(&key.0, &span)).transpose()?,
+            });
+        }
+        let mut packages = Vec::new();
+        for table in table.package {
+            let span = table.span();
+            let package = self.package(table.into_inner(), &span)?;
+            for key in &package.signed_by {
+                known(key, &span)?;
+            }
+            if !repositories.iter().any(|place| place.name == package.repository) {
+                let message = format!("no repository is called {:?}", package.repository);
+                return Err(self.at(Some(span), &message));
+            }
+            packages.push(package);
+        }
+        packages.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+        if let Some(pair) = packages
+            .windows(2)
+            .find(|pair| (&pair[0].name, &pair[0].version) == (&pair[1].name, &pair[1].version))
+        {
+            let (first, second) = (pair[0].line.min(pair[1].line), pair[0].line.max(pair[1].line));
+            return Err(LockError::Malformed {
+                path: self.path.to_owned(),
+                line: second,
+                column: 1,
+                message: format!("{} stands in line {first} already", pair[0].full_name()),
+            });
+        }
+        let mut files = Vec::new();
+        for table in table.file {
+            let span = table.span();
+            let (line, _) = place(self.text, Some(span.clone()));
+            let FileTable { role, name, size, file } = table.into_inner();
+            // It becomes a path.
+            if !is_file_name(&name) {
+                return Err(self.at(Some(span), &format!("{name:?} is no name of a file")));
+            }
+            if files.iter().any(|there: &LockedFile| there.role == role.0) {
+                return Err(
+                    self.at(Some(span), &format!("a file for {:?} stands there already", role.0.name()))
+                );
+            }
+            files.push(LockedFile { role: role.0, name, size, sha256: file.0, line });
+        }
+        files.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
+        Ok(ArchLock { recipe, absent: table.absent, keys, repositories, packages, files })
+    }
+
+    fn package(&self, table: PackageTable, span: &Span) -> Result<LockedPackage, LockError> {
+        let refuse = |message: &str| self.at(Some(span.clone()), message);
+        package_name(&table.name).map_err(|reason| refuse(&format!("{:?}: {reason}", table.name)))?;
+        package_version(&table.version)
+            .map_err(|reason| refuse(&format!("{:?}: {reason}", table.version)))?;
+        let hashes = match (table.control, table.data, table.adb) {
+            (Some(control), Some(data), None) => {
+                PackageHashes { file: table.file.0, control: control.0, data: Some(data.0) }
+            }
+            (None, None, Some(adb)) => PackageHashes { file: table.file.0, control: adb.0, data: None },
+            _ => return Err(refuse("a package has `control` and `data`, or `adb`")),
+        };
+        let identity: Checksum = table.identity.parse().map_err(|error| refuse(&format!("{error}")))?;
+        let identity = match identity {
+            // Of v3 they are the first bytes of the SHA-256.
+            Checksum::Sha1(hash) if hashes.data.is_none() => Checksum::Short(hash),
+            identity => identity,
+        };
+        let fits = match identity {
+            Checksum::Sha256(hash) => hash == hashes.control,
+            Checksum::Short(hash) => hash == hashes.control[..20],
+            Checksum::Sha1(_) => true,
+        };
+        if !fits {
+            return Err(refuse("`identity` is not that of the hash beside it"));
+        }
+        let (line, _) = place(self.text, Some(span.clone()));
+        let mut signed_by: Vec<Sha256> = table.signed_by.into_iter().map(|key| key.0).collect();
+        signed_by.sort_unstable();
+        signed_by.dedup();
+        Ok(LockedPackage {
+            name: table.name,
+            version: table.version,
+            arch: table.arch,
+            repository: table.repository,
+            role: table.role.0,
+            size: table.size,
+            identity,
+            hashes,
+            signed_by,
+            line,
+        })
+    }
+}
+
+/// Whether it can stand as a file in a directory, without leading anywhere else.
+pub(super) fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with('.')
+        && !name.contains(|c: char| c == '/' || crate::text::is_hidden(c))
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    format: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(rename = "format")]
+    _format: i64,
+    #[serde(default)]
+    arch: BTreeMap<Spanned<String>, ArchTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchTable {
+    recipe: Spanned<Hash>,
+    packages: Vec<String>,
+    otp: String,
+    kernel: String,
+    shell: bool,
+    absent: BTreeSet<String>,
+    #[serde(default)]
+    key: Vec<Spanned<KeyTable>>,
+    #[serde(default)]
+    repository: Vec<Spanned<RepositoryTable>>,
+    #[serde(default)]
+    package: Vec<Spanned<PackageTable>>,
+    #[serde(default)]
+    file: Vec<Spanned<FileTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyTable {
+    fingerprint: Hash,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RepositoryTable {
+    name: String,
+    tag: Option<String>,
+    newest: Option<i64>,
+    signed_by: Option<Hash>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackageTable {
+    name: String,
+    version: String,
+    arch: String,
+    repository: String,
+    role: Named<Role>,
+    size: u64,
+    identity: String,
+    control: Option<Hash>,
+    data: Option<Hash>,
+    adb: Option<Hash>,
+    file: Hash,
+    signed_by: Vec<Hash>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTable {
+    role: Named<FileRole>,
+    name: String,
+    size: u64,
+    file: Hash,
+}
+
+/// `sha256:` and 64 digits.
+struct Hash(Sha256);
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.strip_prefix("sha256:");
+        let digits =
+            digits.ok_or_else(|| D::Error::custom(format!("{text:?} does not begin with sha256:")))?;
+        parse_sha256(digits).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// A choice by its name.
+struct Named<T>(T);
+
+trait Choice: Copy + 'static {
+    const ALL: &'static [Self];
+    fn name(self) -> &'static str;
+}
+
+impl Choice for Role {
+    const ALL: &'static [Self] = &[Self::Image, Self::Kernel, Self::Resolve];
+    fn name(self) -> &'static str {
+        Self::name(self)
+    }
+}
+
+impl Choice for FileRole {
+    const ALL: &'static [Self] = &[Self::Otp, Self::Kernel];
+    fn name(self) -> &'static str {
+        Self::name(self)
+    }
+}
+
+impl<'de, T: Choice> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let found = T::ALL.iter().copied().find(|choice| choice.name() == text);
+        found.map(Self).ok_or_else(|| {
+            let names: Vec<&str> = T::ALL.iter().map(|choice| choice.name()).collect();
+            D::Error::custom(format!("{text:?} is no role: {} are", names.join(" and ")))
+        })
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Lock {
+        let key = LockedKey { fingerprint: [7; 32], name: "me \"quoted\" \u{202e}.rsa.pub".to_owned() };
+        let place = |name: &str, tag: Option<&str>| LockedRepository {
+            name: name.to_owned(),
+            tag: tag.map(str::to_owned),
+            newest: Some(-1),
+            signed_by: Some([7; 32]),
+        };
+        let package = |name: &str, version: &str| LockedPackage {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            arch: "x86_64".to_owned(),
+            repository: "mirror/main".to_owned(),
+            role: Role::Image,
+            size: 12,
+            identity: Checksum::Sha1([1; 20]),
+            hashes: PackageHashes { file: [2; 32], control: [3; 32], data: Some([4; 32]) },
+            signed_by: vec![[7; 32]],
+            line: 0,
+        };
+        let v3 = |identity| LockedPackage {
+            identity,
+            hashes: PackageHashes { file: [2; 32], control: [5; 32], data: None },
+            role: Role::Resolve,
+            signed_by: Vec::new(),
+            ..package("v3", "1")
+        };
+        let section = ArchLock {
+            recipe: LockedRecipe {
+                packages: vec!["b".to_owned(), "a>1".to_owned()],
+                otp: "automatic".to_owned(),
+                kernel: "package:linux-virt".to_owned(),
+                shell: true,
+            },
+            absent: ["cmd:x".to_owned()].into(),
+            keys: vec![key],
+            repositories: vec![place("mirror/main", None), place("https://a/b", Some("edge"))],
+            packages: vec![
+                package("a", "1.0-r0"),
+                LockedPackage { role: Role::Kernel, ..package("linux-virt", "6") },
+                v3(Checksum::Sha256([5; 32])),
+                LockedPackage { version: "2".to_owned(), ..v3(Checksum::Short([5; 20])) },
+            ],
+            files: vec![LockedFile {
+                role: FileRole::Otp,
+                name: "otp.tar.gz".to_owned(),
+                size: 1,
+                sha256: [9; 32],
+                line: 0,
+            }],
+        };
+        let empty = ArchLock {
+            absent: BTreeSet::new(),
+            keys: Vec::new(),
+            repositories: Vec::new(),
+            packages: Vec::new(),
+            files: Vec::new(),
+            ..section.clone()
+        };
+        Lock { archs: [(Arch::X86_64, section), (Arch::Aarch64, empty)].into() }
+    }
+
+    fn without_lines(mut lock: Lock) -> Lock {
+        for section in lock.archs.values_mut() {
+            section.packages.iter_mut().for_each(|package| package.line = 0);
+            section.files.iter_mut().for_each(|file| file.line = 0);
+        }
+        lock
+    }
+
+    fn parse(text: &str) -> Result<Lock, LockError> {
+        Lock::parse(text, Path::new("leanfs.lock"))
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = sample().to_text();
+        let lock = parse(&text).expect("good");
+        assert_eq!(without_lines(lock.clone()), sample());
+        assert_eq!(lock.to_text(), text);
+        let package = &lock.archs[&Arch::X86_64].packages[1];
+        assert!(text.lines().nth(package.line - 1).is_some_and(|line| line == "[[arch.x86_64.package]]"));
+        assert!(text.lines().nth(package.line).is_some_and(|line| line == "name = \"linux-virt\""));
+        assert!(!text.contains('\u{202e}'), "nothing hidden stands there");
+    }
+
+    #[test]
+    fn order_does_not_matter() {
+        let text = sample().to_text();
+        let (head, rest) = text.split_once("\n[[arch.x86_64.package]]").expect("there");
+        let (tables, file) = rest.split_once("\n[[arch.x86_64.file]]").expect("there");
+        let mut tables: Vec<&str> = tables.split("\n[[arch.x86_64.package]]").collect();
+        tables.reverse();
+        let turned = format!(
+            "{head}\n[[arch.x86_64.file]]{file}\n[[arch.x86_64.package]]{}",
+            tables.join("\n[[arch.x86_64.package]]")
+        );
+        assert_ne!(turned, text);
+        assert_eq!(parse(&turned).expect("good").to_text(), text);
+    }
+
+    #[test]
+    fn errors_name_the_line_and_what_to_do() {
+        let text = sample().to_text();
+        let zeros = "0".repeat(64);
+        let line_of = |what: &str| text.lines().position(|line| line.starts_with(what)).expect(what) + 1;
+        for (changed, line, want) in [
+            (
+                text.replacen("format = 1", "format = 2", 1),
+                line_of("format"),
+                "its format is 2, and this leanfs knows",
+            ),
+            (text.replacen("format = 1", "format = 0", 1), line_of("format"), "there is no format 0"),
+            (text.replacen("format = 1\n", "", 1), 1, "it has no `format`"),
+            (text.replacen("size = 12", "size = ", 1), line_of("size"), ""),
+            (text.replacen("size = 12", "size = -12", 1), line_of("size"), "invalid value: integer `-12`"),
+            (text.replacen("sha256:0303", "sha256:03g3", 1), line_of("control"), "is no SHA-256"),
+            (text.replacen("sha256:0303", "0303", 1), line_of("control"), "does not begin with sha256:"),
+            (
+                text.replacen("role = \"image\"", "role = \"host\"", 1),
+                line_of("role"),
+                "is no role: image and kernel and",
+            ),
+            (
+                text.replacen("shell = true", "shell = false", 1),
+                line_of("recipe"),
+                "somebody changed them by hand",
+            ),
+            (
+                text.replacen("version = \"1.0-r0\"", "version = \"../x\"", 1),
+                line_of("[[arch.x86_64.package"),
+                "no package version",
+            ),
+            (text.replacen("name = \"a\"", "nam = \"a\"", 1), line_of("name = \"a\""), "unknown field `nam`"),
+            (
+                text.replacen("[arch.aarch64]", "[arch.vax]", 1),
+                line_of("[arch.aarch64]"),
+                "is no architecture",
+            ),
+            (
+                text.replacen("\"otp.tar.gz\"", "\"../otp\"", 1),
+                line_of("[[arch.x86_64.file"),
+                "is no name of a file",
+            ),
+            (
+                text.replacen("repository = \"mirror/main\"", "repository = \"x\"", 1),
+                line_of("[[arch.x86_64.package"),
+                "no repository is called",
+            ),
+            (
+                text.replacen(&"07".repeat(32), &zeros, 1),
+                line_of("[[arch.x86_64.repository"),
+                "no key has the fingerprint",
+            ),
+            (
+                text.replacen("size = 12", "<<<<<<< HEAD\nsize = 12\n=======\nsize = 13\n>>>>>>> other", 1),
+                line_of("size"),
+                "a conflict of a merge",
+            ),
+        ] {
+            let error = parse(&changed).expect_err(want);
+            let message = error.to_string();
+            assert!(
+                message.starts_with(&format!("leanfs.lock:{line}:")),
+                "{want}: {message}, not line {line}"
+            );
+            assert!(message.contains(want), "{message}\n  want {want}");
+            assert!(!error.hint().is_empty());
+        }
+        let twice =
+            text.replacen("name = \"linux-virt\"\nversion = \"6\"", "name = \"a\"\nversion = \"1.0-r0\"", 1);
+        let error = parse(&twice).expect_err("twice").to_string();
+        assert!(error.contains("a-1.0-r0 stands in line "), "{error}");
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let text = sample().to_text();
+        for end in (0..text.len()).step_by(7) {
+            let _ = parse(&text[..end]);
+        }
+        for place in (0..text.len()).step_by(11) {
+            let _ = parse(&format!("{}\"{}", &text[..place], &text[place..]));
+        }
+    }
+}
