@@ -3,6 +3,7 @@
 mod error;
 mod images;
 mod kernel;
+mod lock;
 mod manifest;
 mod otp;
 mod packages;
@@ -14,8 +15,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use error::{AssembleError, FailureKind};
+pub use lock::{LockRequest, Update, lock};
 
 use self::kernel::ImageKernel;
+use self::lock::{Locked, Locking};
 use self::packages::{Packages, Selection, UsedPackage};
 use self::tree::{Draft, Inputs};
 use self::world::World;
@@ -33,6 +36,7 @@ use crate::layer::script::ScriptReport;
 use crate::layer::special;
 use crate::layer::start::StartPlan;
 use crate::layer::sysroot;
+use crate::lock::ArchLock;
 use crate::prune::{self, Reason, Removal, RewriteInput};
 use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
@@ -66,7 +70,8 @@ pub const KERNEL: &str = "kernel";
 /// # Ok::<(), leanfs::AssembleError>(())
 /// ```
 pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, AssembleError> {
-    let mut assembly = Assembly::new(recipe, reporter)?;
+    let locking = Locked::of(recipe)?.map_or(Locking::None, Locking::Locked);
+    let mut assembly = Assembly::new(recipe, reporter, locking)?;
     let result = assembly.assemble();
     // What the cache has for this run may turn out to be damaged when it is read; then the run goes on without.
     if result.is_ok() || !assembly.warn_of_damage() {
@@ -91,6 +96,8 @@ struct Assembly<'a> {
     /// What was worked out for this release before.
     memo: Arc<Memo>,
     notes: Notes<'a>,
+    /// Whether packages come from a lock, or one is made.
+    locking: Locking<'a>,
 }
 
 /// Everything that the outputs are made from.
@@ -112,10 +119,16 @@ struct Image {
     /// How large files were that pruning rewrote.
     sizes_before: BTreeMap<TreePath, u64>,
     unfollowed: Vec<UnfollowedCall>,
+    /// What is to be locked, if that is what the run is for.
+    lock: Option<ArchLock>,
 }
 
 impl<'a> Assembly<'a> {
-    fn new(recipe: &'a Recipe, reporter: &'a dyn Reporter) -> Result<Self, AssembleError> {
+    fn new(
+        recipe: &'a Recipe,
+        reporter: &'a dyn Reporter,
+        locking: Locking<'a>,
+    ) -> Result<Self, AssembleError> {
         let mut settings = FetchSettings::new(&recipe.cache);
         settings.offline = recipe.offline;
         settings.jobs = recipe.jobs;
@@ -137,6 +150,7 @@ impl<'a> Assembly<'a> {
             spool_directory,
             memo,
             notes: Notes { reporter, all: Mutex::default() },
+            locking,
         })
     }
 
@@ -155,7 +169,7 @@ impl<'a> Assembly<'a> {
         // One that is there is locked at once; one that is not is made when there is something to put in.
         let there = recipe.output.is_dir().then(|| OutputDirectory::open(&recipe.output)).transpose()?;
         let is_new = there.is_none();
-        let image = self.run()?;
+        let image = self.run().map_err(|error| self.locking.explain(error))?;
         let output = match there {
             Some(output) => output,
             None => OutputDirectory::open(&recipe.output)?,
@@ -252,6 +266,7 @@ impl<'a> Assembly<'a> {
             }
             let tree = tree.validate()?;
             special::check(&tree, &recipe.allow_special)?;
+            let lock = self.lock_chosen(&packages, &selection)?;
             return Ok(Image {
                 tree,
                 release,
@@ -266,6 +281,7 @@ impl<'a> Assembly<'a> {
                 reasons: pruned.reasons,
                 sizes_before: rewritten.sizes_before,
                 unfollowed: pruned.unfollowed,
+                lock,
             });
         }
     }

@@ -56,6 +56,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use change::{Change, changes};
 pub use error::LockError;
+pub(crate) use read::is_file_name;
 
 use crate::apk::Checksum;
 use crate::apk::checksum::sha256;
@@ -150,7 +151,7 @@ pub struct LockedPackage {
     pub version: String,
     /// Its own architecture: the image's, or `noarch`.
     pub arch: String,
-    /// The name of one of [`ArchLock::repositories`].
+    /// The [label](LockedRepository::label) of one of [`ArchLock::repositories`].
     pub repository: String,
     /// What it is for.
     pub role: Role,
@@ -199,6 +200,16 @@ pub struct LockedFile {
     pub sha256: Sha256,
     /// The line in the file; 0 if it is not from one.
     pub line: usize,
+}
+
+impl LockedRepository {
+    /// What [`LockedPackage::repository`] calls it: its name, and its tag before it if it has one.
+    pub fn label(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("@{tag} {}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 impl Role {

@@ -126,7 +126,7 @@ impl Reader<'_> {
             for key in &package.signed_by {
                 known(key, &span)?;
             }
-            if !repositories.iter().any(|place| place.name == package.repository) {
+            if !repositories.iter().any(|place| place.label() == package.repository) {
                 let message = format!("no repository is called {:?}", package.repository);
                 return Err(self.at(Some(span), &message));
             }
@@ -211,7 +211,7 @@ impl Reader<'_> {
 }
 
 /// Whether it can stand as a file in a directory, without leading anywhere else.
-pub(super) fn is_file_name(name: &str) -> bool {
+pub(crate) fn is_file_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 255
         && !name.starts_with('.')
