@@ -17,6 +17,7 @@ mod index;
 mod init;
 mod keys;
 mod launch;
+mod lock;
 mod output_file;
 mod pack;
 mod progress;
@@ -59,6 +60,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Assemble(Box<assemble::AssembleArgs>),
+    Lock(Box<lock::LockArgs>),
     Launch(launch::LaunchArgs),
     Verify(verify::VerifyArgs),
     Analyze(analyze::AnalyzeArgs),
@@ -98,6 +100,7 @@ impl Verb {
     fn mode(&self) -> OutputMode {
         match self {
             Self::Assemble(args) => args.mode(),
+            Self::Lock(args) => args.mode(),
             Self::Verify(args) => args.mode(),
             Self::Analyze(args) => args.mode(),
             Self::Why(args) => args.mode(),
@@ -115,6 +118,7 @@ impl Verb {
     fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
         match self {
             Self::Assemble(args) => args.run(terminal, environment),
+            Self::Lock(args) => args.run(terminal, environment),
             Self::Launch(args) => args.run(terminal, environment),
             Self::Verify(args) => args.run(terminal, environment),
             Self::Analyze(args) => args.run(terminal),

@@ -92,18 +92,31 @@ impl Lock {
     /// # Errors
     /// When it can't be read, or makes no sense.
     pub fn read(path: &Path) -> Result<Option<Self>, AssembleError> {
-        let failed = |source| AssembleError::ReadLock { path: path.to_owned(), source };
-        let size = match std::fs::metadata(path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        if size > MOST_LOCK_BYTES {
-            return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
-        }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
-        Ok(Some(Self::parse(&text, path)?))
+        let text = read(path)?;
+        Ok(text.map(|text| Self::parse(&text, path)).transpose()?)
     }
+
+    /// As [`Lock::read`], to make it anew: whatever settings stand there.
+    ///
+    /// # Errors
+    /// As [`Lock::read`].
+    pub fn read_to_renew(path: &Path) -> Result<Option<Self>, AssembleError> {
+        let text = read(path)?;
+        Ok(text.map(|text| Self::parse_to_renew(&text, path)).transpose()?)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, AssembleError> {
+    let failed = |source| AssembleError::ReadLock { path: path.to_owned(), source };
+    let size = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if size > MOST_LOCK_BYTES {
+        return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
+    }
+    std::fs::read_to_string(path).map(Some).map_err(failed)
 }
 
 impl Locking<'_> {

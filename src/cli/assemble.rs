@@ -13,7 +13,7 @@ use leanfs::report::{Event, Reporter, Stage};
 use super::environment::Environment;
 use super::failure::{Because, Failure};
 use super::progress;
-use super::recipe_flags::{ContentFlags, FetchFlags, ImageFlags, PackageFlags, RecipeFlags};
+use super::recipe_flags::{ContentFlags, FetchFlags, ImageFlags, LockFlags, PackageFlags, RecipeFlags};
 use super::terminal::{OutputMode, Terminal};
 use super::{ModeFlags, summary};
 
@@ -40,6 +40,8 @@ pub(super) struct AssembleArgs {
     #[command(flatten)]
     fetch: FetchFlags,
     #[command(flatten)]
+    lock: LockFlags,
+    #[command(flatten)]
     images: ImageFlags,
     #[command(flatten)]
     mode: ModeFlags,
@@ -51,16 +53,14 @@ impl AssembleArgs {
     }
 
     pub(super) fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
-        if !self.directory.is_dir() {
-            return Err(Failure::usage(format!("{} is no directory", self.directory.display()))
-                .hinted("DIR is the project; name a release with `--release PATH`".to_owned()));
-        }
+        check_project(&self.directory)?;
         self.packages.warn(terminal);
         let flags = RecipeFlags {
             packages: &self.packages,
             fetch: &self.fetch,
             contents: &self.contents,
-            images: &self.images,
+            formats: &self.images.formats,
+            images: Some(&self.images),
         };
         let display = progress::reporter(*terminal);
         let result = (|| {
@@ -69,7 +69,9 @@ impl AssembleArgs {
                 flags.recipe(&self.directory, environment, || Ok(PathBuf::new()))?;
                 build(&self.directory, &*display)?;
             }
-            let recipe = flags.recipe(&self.directory, environment, || newest_release(&self.directory))?;
+            let mut recipe =
+                flags.recipe(&self.directory, environment, || newest_release(&self.directory))?;
+            self.lock.apply(&mut recipe, &self.directory)?;
             let manifest = leanfs::assemble(&recipe, &*display).map_err(Failure::from)?;
             // A cache that can't be looked after is none the worse.
             let _ = cache::keep_within(&recipe.cache, environment.cache_size.unwrap_or(CACHE_SIZE));
@@ -102,7 +104,17 @@ impl AssembleArgs {
     }
 }
 
-fn newest_release(project: &Path) -> Result<PathBuf, Failure> {
+/// # Errors
+/// When it is no directory.
+pub(super) fn check_project(directory: &Path) -> Result<(), Failure> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{} is no directory", directory.display()))
+        .hinted("DIR is the project; name a release with `--release PATH`".to_owned()))
+}
+
+pub(super) fn newest_release(project: &Path) -> Result<PathBuf, Failure> {
     let releases =
         if project == Path::new(".") { PathBuf::new() } else { project.to_owned() }.join("_build/prod/rel");
     match leanfs::layer::release::newest_in_project(project) {

@@ -27,7 +27,19 @@ impl Lock {
     /// # Errors
     /// The first thing that is wrong, with its line.
     pub fn parse(text: &str, path: &Path) -> Result<Self, LockError> {
-        let reader = Reader { text, path };
+        Self::parse_as(text, path, true)
+    }
+
+    /// As [`Lock::parse`], to make it anew: whatever settings stand there.
+    ///
+    /// # Errors
+    /// As [`Lock::parse`].
+    pub fn parse_to_renew(text: &str, path: &Path) -> Result<Self, LockError> {
+        Self::parse_as(text, path, false)
+    }
+
+    fn parse_as(text: &str, path: &Path, check_settings: bool) -> Result<Self, LockError> {
+        let reader = Reader { text, path, check_settings };
         let is_conflict = |line: &str| CONFLICT.iter().any(|mark| line.starts_with(mark));
         if let Some(line) = text.lines().position(is_conflict) {
             return Err(LockError::Conflict { path: path.to_owned(), line: line + 1 });
@@ -64,6 +76,8 @@ impl Lock {
 struct Reader<'a> {
     text: &'a str,
     path: &'a Path,
+    /// Whether settings must be those whose hash stands beside them.
+    check_settings: bool,
 }
 
 type Span = std::ops::Range<usize>;
@@ -85,7 +99,7 @@ impl Reader<'_> {
             kernel: table.kernel,
             shell: table.shell,
         };
-        if table.recipe.get_ref().0 != recipe.sha256() {
+        if self.check_settings && table.recipe.get_ref().0 != recipe.sha256() {
             let (line, _) = place(self.text, Some(table.recipe.span()));
             return Err(LockError::Edited { path: self.path.to_owned(), line, arch });
         }
