@@ -8,6 +8,7 @@ mod manifest;
 mod otp;
 mod packages;
 mod tree;
+mod vendor;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use error::{AssembleError, FailureKind};
 pub use lock::{LockRequest, Update, lock};
+pub use vendor::{Vendored, fetch_locked, vendor};
 
 use self::kernel::ImageKernel;
 use self::lock::{Locked, Locking};
@@ -129,18 +131,7 @@ impl<'a> Assembly<'a> {
         reporter: &'a dyn Reporter,
         locking: Locking<'a>,
     ) -> Result<Self, AssembleError> {
-        let mut settings = FetchSettings::new(&recipe.cache);
-        settings.offline = recipe.offline;
-        settings.jobs = recipe.jobs;
-        settings.keys = load_keys(&recipe.keys)?;
-        settings.repository_keys = load_repository_keys(&recipe.repositories, &settings.keys)?;
-        settings.limits = recipe.input_limits;
-        settings.not_before = recipe.not_before;
-        settings.allow_untrusted = recipe.allow_untrusted;
-        settings.ca_file = recipe.ca_file.clone();
-        settings.proxy = recipe.proxy.clone();
-        settings.shared = recipe.shared_cache.clone();
-        let fetcher = Fetcher::new(settings, reporter)?;
+        let fetcher = fetcher(recipe, reporter)?;
         let spool_directory = fetcher.temporary_directory();
         let memo = Arc::new(fetcher.memo(&memo_name(recipe))?);
         Ok(Self {
@@ -383,6 +374,22 @@ impl<'a> Assembly<'a> {
         closure.check()?;
         Ok(closure)
     }
+}
+
+/// As the recipe says.
+fn fetcher<'a>(recipe: &Recipe, reporter: &'a dyn Reporter) -> Result<Fetcher<'a>, AssembleError> {
+    let mut settings = FetchSettings::new(&recipe.cache);
+    settings.offline = recipe.offline;
+    settings.jobs = recipe.jobs;
+    settings.keys = load_keys(&recipe.keys)?;
+    settings.repository_keys = load_repository_keys(&recipe.repositories, &settings.keys)?;
+    settings.limits = recipe.input_limits;
+    settings.not_before = recipe.not_before;
+    settings.allow_untrusted = recipe.allow_untrusted;
+    settings.ca_file = recipe.ca_file.clone();
+    settings.proxy = recipe.proxy.clone();
+    settings.shared = recipe.shared_cache.clone();
+    Ok(Fetcher::new(settings, reporter)?)
 }
 
 /// What the user is told beside the result: each thing once, as an event and in the manifest.

@@ -12,6 +12,7 @@ mod cache;
 mod diff;
 mod environment;
 mod failure;
+mod fetch;
 mod guest_flags;
 mod index;
 mod init;
@@ -28,6 +29,7 @@ mod signing;
 mod summary;
 mod table;
 mod terminal;
+mod vendor;
 mod verify;
 mod why;
 
@@ -61,6 +63,8 @@ struct Cli {
 enum Verb {
     Assemble(Box<assemble::AssembleArgs>),
     Lock(Box<lock::LockArgs>),
+    Fetch(Box<fetch::FetchArgs>),
+    Vendor(Box<vendor::VendorArgs>),
     Launch(launch::LaunchArgs),
     Verify(verify::VerifyArgs),
     Analyze(analyze::AnalyzeArgs),
@@ -101,6 +105,8 @@ impl Verb {
         match self {
             Self::Assemble(args) => args.mode(),
             Self::Lock(args) => args.mode(),
+            Self::Fetch(args) => args.mode(),
+            Self::Vendor(args) => args.mode(),
             Self::Verify(args) => args.mode(),
             Self::Analyze(args) => args.mode(),
             Self::Why(args) => args.mode(),
@@ -119,6 +125,8 @@ impl Verb {
         match self {
             Self::Assemble(args) => args.run(terminal, environment),
             Self::Lock(args) => args.run(terminal, environment),
+            Self::Fetch(args) => args.run(terminal, environment),
+            Self::Vendor(args) => args.run(terminal, environment),
             Self::Launch(args) => args.run(terminal, environment),
             Self::Verify(args) => args.run(terminal, environment),
             Self::Analyze(args) => args.run(terminal),

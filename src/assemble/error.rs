@@ -216,6 +216,17 @@ pub enum AssembleError {
         /// Why not.
         source: ResolveError,
     },
+    /// Something of a vendor directory can't be read or written.
+    #[error("{} can't be vendored", .path.display())]
+    Vendor {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The index of a vendor directory can't be made.
+    #[error("the index can't be made")]
+    Sign(#[source] crate::apk::ApkError),
     /// A package that is to be renewed and isn't locked.
     #[error("{name} can't be renewed: it is not among the packages that are locked")]
     NothingToUpdate {
@@ -328,7 +339,9 @@ impl AssembleError {
             | Self::Overlay(_)
             | Self::PackageDb(_)
             | Self::Tree(_)
+            | Self::Vendor { .. }
             | Self::Bug(_) => None,
+            Self::Sign(error) => error.hint(),
         }
     }
 }

@@ -89,8 +89,8 @@ impl VerifiedIndex {
         }
     }
 
-    /// Where the packages were found, if it is a lock that names them.
-    pub(super) fn locked_files(&self) -> &BTreeMap<String, PathBuf> {
+    /// By name and version, where the packages were found, if it is a lock that names them.
+    pub fn locked_files(&self) -> &BTreeMap<String, PathBuf> {
         &self.locked
     }
 

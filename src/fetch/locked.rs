@@ -141,17 +141,33 @@ impl Fetcher<'_> {
         self.find(&wanted, candidates).map(|found| found.path)
     }
 
-    /// The verified file of a locked package, to copy it.
+    /// The keys that were locked, as far as they are at hand: among those that are trusted, and in the vendor directory.
     ///
     /// # Errors
-    /// As [`Fetcher::locked_indexes`], but signatures are not looked at.
-    pub fn locked_package(
+    /// When a file of the vendor directory is no key.
+    pub fn locked_keys(
         &self,
-        package: &LockedPackage,
-        arch: Arch,
+        lock: &ArchLock,
         sources: &LockedSources<'_>,
-    ) -> Result<(File, PathBuf), FetchError> {
-        self.find_package(package, arch, sources).map(|found| (found.file, found.path))
+    ) -> Result<Vec<PublicKey>, FetchError> {
+        let vendored = match sources.vendor.map(|vendor| vendor.join(VENDORED_KEYS)) {
+            Some(directory) if directory.is_dir() => match load_keys(&[directory]) {
+                Ok(keys) => keys,
+                Err(FetchError::NoKeys { .. }) => Vec::new(),
+                Err(error) => return Err(error),
+            },
+            _ => Vec::new(),
+        };
+        let of_repositories = self.repository_keys.iter().flat_map(|(_, keys)| keys);
+        let mut keys: Vec<PublicKey> = Vec::new();
+        for key in self.keys.iter().chain(of_repositories).chain(&vendored) {
+            let fingerprint = key.fingerprint();
+            let is_locked = lock.keys.iter().any(|locked| locked.fingerprint == fingerprint);
+            if is_locked && keys.iter().all(|there| there.fingerprint() != fingerprint) {
+                keys.push(key.clone());
+            }
+        }
+        Ok(keys)
     }
 
     /// All hashes of packages that [`Fetcher::packages`] gave, and who signed them; in the same order.
@@ -195,32 +211,6 @@ impl Fetcher<'_> {
         }
         let hashes = PackageHashes { file: whole, control: head.control, data: head.data };
         Ok(Identified { size, hashes, signed_by: head.signed_by })
-    }
-
-    /// The keys that were locked, as far as they are at hand.
-    fn locked_keys(
-        &self,
-        lock: &ArchLock,
-        sources: &LockedSources<'_>,
-    ) -> Result<Vec<PublicKey>, FetchError> {
-        let vendored = match sources.vendor.map(|vendor| vendor.join(VENDORED_KEYS)) {
-            Some(directory) if directory.is_dir() => match load_keys(&[directory]) {
-                Ok(keys) => keys,
-                Err(FetchError::NoKeys { .. }) => Vec::new(),
-                Err(error) => return Err(error),
-            },
-            _ => Vec::new(),
-        };
-        let of_repositories = self.repository_keys.iter().flat_map(|(_, keys)| keys);
-        let mut keys: Vec<PublicKey> = Vec::new();
-        for key in self.keys.iter().chain(of_repositories).chain(&vendored) {
-            let fingerprint = key.fingerprint();
-            let is_locked = lock.keys.iter().any(|locked| locked.fingerprint == fingerprint);
-            if is_locked && keys.iter().all(|there| there.fingerprint() != fingerprint) {
-                keys.push(key.clone());
-            }
-        }
-        Ok(keys)
     }
 
     /// Finds a package and makes its index entry of what it says of itself.
