@@ -190,7 +190,7 @@ pub enum FetchError {
         found: String,
     },
     /// Something else than what was locked.
-    #[error("{location} is not {what} as it was locked: {expected} is expected there, and {found} found")]
+    #[error("{location} is not {what} as it was locked: expected {expected}, found {found}")]
     NotAsLocked {
         /// What, with the lock's line.
         what: String,

@@ -4,23 +4,23 @@
 //! package's own signature by one of the keys that were locked. So nothing depends on what an index names today.
 //! Places are asked in this order: the cache, the vendor directory, the repositories, first the one that it came from.
 
+mod find;
+mod head;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 
+use self::find::{Candidate, Found, Wanted};
+use self::head::read_head;
 use super::address::Address;
 use super::cache::{Sha256, Validators, hash_file, hash_rest};
-use super::index::{VerifiedIndex, beyond, chain, limit_of};
-use super::transport::Download;
-use super::{FetchError, FetchErrorKind, Fetcher, error, index, is_index, load_keys, open_local};
-use crate::apk::adb::{self, AdbHead, AdbPackage, MOST_PACKAGE_ADB_BYTES, Schema};
-use crate::apk::checksum::sha256;
-use crate::apk::{ApkError, Checksum, Index, IndexEntry, PackageHead, PublicKey};
+use super::index::{self, VerifiedIndex};
+use super::{FetchError, Fetcher, error, load_keys};
+use crate::apk::{Checksum, Index, IndexEntry, PublicKey};
 use crate::arch::Arch;
 use crate::lock::{ArchLock, LockedFile, LockedPackage, PackageHashes};
-use crate::recipe::{InputLimit, InputLimits, Repository};
-use crate::report::Event;
+use crate::recipe::{InputLimit, Repository};
 
 /// The directory of keys in a vendor directory.
 pub const VENDORED_KEYS: &str = "keys";
@@ -47,31 +47,6 @@ pub struct Identified {
     pub hashes: PackageHashes,
     /// Those of the trusted keys that signed the package itself.
     pub signed_by: Vec<PublicKey>,
-}
-
-/// A file that has the hash that it should have.
-pub(super) struct Found {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
-    /// How messages call it.
-    pub(super) location: String,
-}
-
-/// One place to look at.
-enum Candidate {
-    Local(PathBuf),
-    Remote(Address),
-}
-
-/// What is looked for.
-struct Wanted<'a> {
-    /// The file's name.
-    name: &'a str,
-    /// How messages call it: with the lock's line.
-    what: String,
-    size: u64,
-    sha256: Sha256,
-    limit: InputLimit,
 }
 
 impl Fetcher<'_> {
@@ -222,13 +197,17 @@ impl Fetcher<'_> {
         sources: &LockedSources<'_>,
     ) -> Result<(IndexEntry, PathBuf), FetchError> {
         let Found { mut file, path, location } = self.find_package(package, arch, sources)?;
-        let head = read_head(&mut file, &path, &location, package.size, keys, &self.limits)?;
+        let size = file.metadata().map_err(|error| FetchError::io(&path, "read", error))?.len();
+        let head = read_head(&mut file, &path, &location, size, keys, &self.limits)?;
         let differs = |part: &'static str, locked: String, found: String| FetchError::NotAsLocked {
             what: format!("the {part} of {}", what_of(package, sources)),
             location: location.clone(),
             expected: locked,
             found,
         };
+        if size != package.size {
+            return Err(differs("size", package.size.to_string(), size.to_string()));
+        }
         let (entry, hashes) = (head.entry, &package.hashes);
         if (&entry.name, &entry.version, &entry.arch) != (&package.name, &package.version, &package.arch) {
             let found = error::shown(&format!("{} for {}", entry.full_name(), entry.arch));
@@ -263,139 +242,6 @@ impl Fetcher<'_> {
         Ok((entry, path))
     }
 
-    fn find_package(
-        &self,
-        package: &LockedPackage,
-        arch: Arch,
-        sources: &LockedSources<'_>,
-    ) -> Result<Found, FetchError> {
-        let name = format!("{}.apk", package.full_name());
-        let wanted = Wanted {
-            name: &name,
-            what: what_of(package, sources),
-            size: package.size,
-            sha256: package.hashes.file,
-            limit: InputLimit::PackageSize,
-        };
-        let mut candidates = Vec::new();
-        candidates
-            .extend(sources.vendor.map(|vendor| Candidate::Local(vendor.join(arch.alpine()).join(&name))));
-        let is_its_own = |label: &str| label == package.repository;
-        let own = sources.repositories.iter().filter(|(label, _)| is_its_own(label));
-        let others = sources.repositories.iter().filter(|(label, _)| !is_its_own(label));
-        for (_, repository) in own.chain(others) {
-            let mut below = vec![format!("{}/{name}", arch.alpine())];
-            if package.is_v3() && package.arch != arch.alpine() {
-                // By the default of format v3, packages stand in the directory of their own architecture.
-                below.push(format!("{}/{name}", package.arch));
-            }
-            for below in below {
-                candidates.push(candidate(repository, &below, &name)?);
-            }
-        }
-        match self.find(&wanted, candidates) {
-            Err(missing @ FetchError::NoWhere { .. }) if package.is_v3() => {
-                // Format v3 can keep packages anywhere; then the index must still name this one.
-                self.find_by_index(&wanted, package, arch, sources).unwrap_or(Err(missing))
-            }
-            found => found,
-        }
-    }
-
-    /// Nothing if no index names the package.
-    fn find_by_index(
-        &self,
-        wanted: &Wanted<'_>,
-        package: &LockedPackage,
-        arch: Arch,
-        sources: &LockedSources<'_>,
-    ) -> Option<Result<Found, FetchError>> {
-        sources.repositories.iter().find_map(|(_, repository)| {
-            let index = self.index(repository, arch).ok()?;
-            let entry = index.index().entries.iter().find(|entry| {
-                (&entry.name, &entry.version) == (&package.name, &package.version)
-                    && entry.control_hash.as_bytes() == package.identity.as_bytes()
-            })?;
-            let below = index.package_path(entry).ok()?;
-            candidate(repository, &below, &below).ok().map(|place| self.find(wanted, vec![place]))
-        })
-    }
-
-    /// The first place that has the right bytes.
-    fn find(&self, wanted: &Wanted<'_>, candidates: Vec<Candidate>) -> Result<Found, FetchError> {
-        let cached = || self.cached_object(wanted);
-        if let Some(found) = cached()? {
-            return Ok(found);
-        }
-        let mut wrong = None;
-        let mut unreachable = None;
-        let mut asked = Vec::new();
-        for candidate in &candidates {
-            let (location, result) = match candidate {
-                Candidate::Local(path) => (path.display().to_string(), self.local_candidate(path, wanted)),
-                Candidate::Remote(address) => (address.to_string(), self.remote_candidate(address, wanted)),
-            };
-            match result {
-                Ok(found) => return Ok(found),
-                Err(error @ (FetchError::NotAsLocked { .. } | FetchError::WrongSize { .. })) => {
-                    wrong.get_or_insert(error);
-                }
-                Err(error) => match error.kind() {
-                    FetchErrorKind::Missing => asked.push(error::shown(&location)),
-                    FetchErrorKind::Network => drop(unreachable.get_or_insert(error)),
-                    _ => return Err(error),
-                },
-            }
-        }
-        // A server that can't be reached might have had it; but bytes that are wrong are worse than bytes that lack.
-        Err(wrong.or(unreachable).unwrap_or_else(|| FetchError::NoWhere { what: wanted.what.clone(), asked }))
-    }
-
-    fn cached_object(&self, wanted: &Wanted<'_>) -> Result<Option<Found>, FetchError> {
-        let Some(file) = self.cache.open_object(&wanted.sha256, |path| self.warn_damaged(path))? else {
-            return Ok(None);
-        };
-        self.reporter.report(Event::CacheHit { name: wanted.name.to_owned() });
-        let path = self.cache.object_path(&wanted.sha256);
-        Ok(Some(Found { file, location: path.display().to_string(), path }))
-    }
-
-    fn local_candidate(&self, path: &Path, wanted: &Wanted<'_>) -> Result<Found, FetchError> {
-        let (mut file, location) = open_local(path)?;
-        let unreadable = |error| FetchError::io(path, "read", error);
-        let size = file.metadata().map_err(unreadable)?.len();
-        if size > self.limits.get(wanted.limit) {
-            return Err(beyond(location, wanted.limit, &self.limits));
-        }
-        let found = hash_file(&mut file).map_err(unreadable)?;
-        check(wanted, &location, found)?;
-        Ok(Found { file, path: path.to_owned(), location })
-    }
-
-    fn remote_candidate(&self, address: &Address, wanted: &Wanted<'_>) -> Result<Found, FetchError> {
-        let transport = self.online(address)?;
-        let mut part = self.part(address, wanted.name)?;
-        // Somebody else may have brought it while this waited.
-        if let Some(found) = self.cached_object(wanted)? {
-            return Ok(found);
-        }
-        let download = Download {
-            address,
-            name: wanted.name,
-            size: Some(wanted.size),
-            limit: wanted.limit,
-            validators: None,
-        };
-        self.verified_download(transport, &download, &mut part, |part| {
-            let found = part.hash()?;
-            check(wanted, &address.to_string(), found)
-        })?;
-        let sha256 = self.keep(&mut part, wanted.name)?;
-        let path = self.cache.object_path(&sha256);
-        let file = File::open(&path).map_err(|error| FetchError::io(&path, "open", error))?;
-        Ok(Found { file, location: address.to_string(), path })
-    }
-
     fn refer_locked(&self, entry: &IndexEntry, sha256: &Sha256) -> Result<(), FetchError> {
         let key = super::package_key(entry);
         match self.cache.reference(&key) {
@@ -403,102 +249,6 @@ impl Fetcher<'_> {
             None => self.cache.refer(&key, sha256, &Validators::default()),
         }
     }
-}
-
-/// What a package says of itself.
-struct Head {
-    /// By the identity that indexes of its own format give it.
-    entry: IndexEntry,
-    control: Sha256,
-    data: Option<Sha256>,
-    /// Where the data begins, in format v2.
-    data_offset: Option<u64>,
-    /// Those of the keys that signed it.
-    signed_by: Vec<PublicKey>,
-}
-
-/// Reads the head of a package of either format, from its first byte on.
-fn read_head(
-    file: &mut File,
-    path: &Path,
-    location: &str,
-    size: u64,
-    keys: &[PublicKey],
-    limits: &InputLimits,
-) -> Result<Head, FetchError> {
-    let unreadable = |error| FetchError::io(path, "read", error);
-    let failed = |error: ApkError| match (limit_of(&error), error) {
-        (Some(setting), _) => beyond(location.to_owned(), setting, limits),
-        (None, ApkError::Damaged { source, .. }) if source.raw_os_error().is_some() => unreadable(source),
-        (None, error) => FetchError::Malformed { location: location.to_owned(), problem: chain(&error) },
-    };
-    file.rewind().map_err(unreadable)?;
-    let mut magic = Vec::new();
-    (&*file).take(adb::MAGIC.len() as u64).read_to_end(&mut magic).map_err(unreadable)?;
-    file.rewind().map_err(unreadable)?;
-    if magic == adb::MAGIC {
-        let limit = limits.package_unpacked.saturating_add(2 * MOST_PACKAGE_ADB_BYTES);
-        let mut blocks = adb::open(BufReader::new(&*file), limit).map_err(failed)?;
-        let (head, _) =
-            AdbHead::read(&mut blocks, Schema::PACKAGE, MOST_PACKAGE_ADB_BYTES).map_err(failed)?;
-        let control = sha256(&head.adb);
-        let is_signer = |key: &&PublicKey| {
-            head.signatures.iter().any(|signature| {
-                signature.key_id == key.id() && signature.verify(key, head.schema, &head.adb).is_ok()
-            })
-        };
-        let signed_by = keys.iter().filter(is_signer).cloned().collect();
-        let info = AdbPackage::parse(&head.adb).map_err(failed)?.info;
-        let entry = IndexEntry::of_package(info, Checksum::Sha256(control), size);
-        return Ok(Head { entry, control, data: None, data_offset: None, signed_by });
-    }
-    let head = PackageHead::read_within(&mut BufReader::new(&*file), limits.control_size).map_err(failed)?;
-    let data = head.info.data_hash.ok_or_else(|| FetchError::Malformed {
-        location: location.to_owned(),
-        problem: "its .PKGINFO has no datahash".to_owned(),
-    })?;
-    let is_signer = |key: &&PublicKey| {
-        let mut signatures = head.signatures.iter();
-        signatures.any(|signature| key.verify(signature.kind, &head.control, &signature.bytes).is_ok())
-    };
-    let signed_by = keys.iter().filter(is_signer).cloned().collect();
-    let entry = IndexEntry::of_package(head.info, Checksum::Sha1(head.control_sha1), size);
-    Ok(Head {
-        entry: IndexEntry { replaces: Vec::new(), ..entry },
-        control: head.control_sha256,
-        data: Some(data),
-        data_offset: Some(head.data_offset),
-        signed_by,
-    })
-}
-
-fn check(wanted: &Wanted<'_>, location: &str, found: Sha256) -> Result<(), FetchError> {
-    if found == wanted.sha256 {
-        return Ok(());
-    }
-    Err(FetchError::NotAsLocked {
-        what: wanted.what.clone(),
-        location: location.to_owned(),
-        expected: hex::encode(wanted.sha256),
-        found: hex::encode(found),
-    })
-}
-
-/// A package of a repository: `below` in one with a directory for each architecture, `beside` its index in another.
-fn candidate(repository: &Repository, below: &str, beside: &str) -> Result<Candidate, FetchError> {
-    Ok(match repository {
-        Repository::Directory(path) if is_index(path.as_os_str().as_encoded_bytes()) => {
-            Candidate::Local(path.parent().unwrap_or(Path::new("")).join(beside))
-        }
-        Repository::Directory(path) => Candidate::Local(path.join(below)),
-        Repository::Url(url) if is_index(url.as_bytes()) => {
-            let root = url.rsplit_once('/').map_or("", |(root, _)| root);
-            Candidate::Remote(Address::parse(&format!("{root}/{beside}"))?)
-        }
-        Repository::Url(url) => {
-            Candidate::Remote(Address::parse(&format!("{}/{below}", url.trim_end_matches('/')))?)
-        }
-    })
 }
 
 /// Where a vendor directory has a tarball or a kernel.

@@ -132,7 +132,7 @@ fn exponent() -> Option<NonZero<Limb>> {
 }
 
 fn u64_of(limb: &Limb) -> u64 {
-    limb.0 as u64
+    limb.to_be_bytes().iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
 /// Modulo the exponent, by Fermat.
@@ -151,7 +151,9 @@ fn inverse(number: u64) -> u64 {
 /// Those below 2,000: nine candidates of ten need no power.
 fn small_primes() -> Vec<u64> {
     let is_prime = |number: &u64| {
-        (2..*number).take_while(|factor| factor * factor <= *number).all(|factor| number % factor != 0)
+        (2..*number)
+            .take_while(|factor| factor * factor <= *number)
+            .all(|factor| !number.is_multiple_of(factor))
     };
     (3..2000).filter(is_prime).collect()
 }
