@@ -38,7 +38,7 @@ use crate::layer::script::ScriptReport;
 use crate::layer::special;
 use crate::layer::start::StartPlan;
 use crate::layer::sysroot;
-use crate::lock::ArchLock;
+use crate::lock::{ArchLock, LockedLibrary};
 use crate::prune::{self, Reason, Removal, RewriteInput};
 use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
@@ -100,6 +100,8 @@ struct Assembly<'a> {
     notes: Notes<'a>,
     /// Whether packages come from a lock, or one is made.
     locking: Locking<'a>,
+    /// What came from the sysroot, to be locked.
+    libraries: Mutex<Vec<LockedLibrary>>,
 }
 
 /// Everything that the outputs are made from.
@@ -142,6 +144,7 @@ impl<'a> Assembly<'a> {
             memo,
             notes: Notes { reporter, all: Mutex::default() },
             locking,
+            libraries: Mutex::default(),
         })
     }
 
@@ -361,10 +364,20 @@ impl<'a> Assembly<'a> {
             return Ok(closure);
         }
         let root = self.recipe.sysroot.clone().unwrap_or_else(|| PathBuf::from("/"));
-        let added = sysroot::add(tree, &root, &glibc, self.recipe.arch, self.recipe.source_date_epoch)?;
+        let number = match &self.locking {
+            Locking::Locked(locked) => locked.add_libraries(self, tree, &root)?,
+            Locking::None | Locking::Renewed(_) => {
+                let epoch = self.recipe.source_date_epoch;
+                let added = sysroot::add(tree, &root, &glibc, self.recipe.arch, epoch)?;
+                if let Locking::Renewed(_) = &self.locking {
+                    let locked = lock::libraries(tree, &added)?;
+                    *self.libraries.lock().unwrap_or_else(PoisonError::into_inner) = locked;
+                }
+                added.len()
+            }
+        };
         self.notes.note(format!(
-            "{} shared libraries for glibc come from {}",
-            added.len(),
+            "{number} shared libraries for glibc come from {}",
             match &self.recipe.sysroot {
                 Some(root) => format!("the sysroot {}", root.display()),
                 None => "this machine".to_owned(),

@@ -36,10 +36,17 @@
 //! file = "sha256:…"            # all of it
 //! signed_by = ["sha256:…"]
 //!
-//! [[arch.x86_64.file]]         # tarballs of OTP and kernels
-//! role = "otp"
+//! [[arch.x86_64.file]]         # a tarball of OTP, a kernel, a UEFI stub
+//! role = "otp"                 # or "kernel", "efi-stub"
 //! name = "otp.tar.gz"
 //! size = 12345678
+//! file = "sha256:…"
+//!
+//! [[arch.x86_64.library]]      # a library for glibc of the machine that locked
+//! path = "/lib64/ld-linux-x86-64.so.2"
+//! origin = "usr/lib64/ld-linux-x86-64.so.2"
+//! executable = true
+//! size = 12345
 //! file = "sha256:…"
 //! ```
 //!
@@ -93,6 +100,8 @@ pub struct ArchLock {
     pub packages: Vec<LockedPackage>,
     /// In order of their roles and names.
     pub files: Vec<LockedFile>,
+    /// In order of their paths.
+    pub libraries: Vec<LockedLibrary>,
 }
 
 /// The settings of a recipe that decide what is locked. The release decides too, by what its files are linked with; what
@@ -185,6 +194,30 @@ pub enum FileRole {
     Otp,
     /// A kernel.
     Kernel,
+    /// What UEFI firmware starts kernel and initramfs by.
+    EfiStub,
+    /// A library of a sysroot; these have tables of their own.
+    Library,
+}
+
+/// A library that is of no package: it serves programs for glibc, and comes from the machine that locked, or from a
+/// sysroot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedLibrary {
+    /// Its path in the image, from the root.
+    pub path: String,
+    /// Its path below the sysroot's root, without a slash.
+    pub origin: String,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+    /// The path of another one that this is a hardlink of.
+    pub link: Option<String>,
+    /// In bytes.
+    pub size: u64,
+    /// Its SHA-256.
+    pub sha256: Sha256,
+    /// The line in the file; 0 if it is not from one.
+    pub line: usize,
 }
 
 /// A file that is no package.
@@ -229,7 +262,18 @@ impl FileRole {
         match self {
             Self::Otp => "otp",
             Self::Kernel => "kernel",
+            Self::EfiStub => "efi-stub",
+            Self::Library => "library",
         }
+    }
+}
+
+impl LockedLibrary {
+    /// As a file that can be looked for.
+    pub fn as_file(&self) -> LockedFile {
+        let name = self.path.rsplit('/').next().unwrap_or_default().to_owned();
+        let (size, sha256, line) = (self.size, self.sha256, self.line);
+        LockedFile { role: FileRole::Library, name, size, sha256, line }
     }
 }
 
@@ -256,6 +300,12 @@ impl ArchLock {
         self.packages.iter().find(|package| package.name == name)
     }
 
+    /// Every file that is no package.
+    pub fn all_files(&self) -> impl Iterator<Item = LockedFile> {
+        let libraries = self.libraries.iter().map(LockedLibrary::as_file);
+        self.files.iter().cloned().chain(libraries)
+    }
+
     /// The file of a role.
     pub fn file(&self, role: FileRole) -> Option<&LockedFile> {
         self.files.iter().find(|file| file.role == role)
@@ -274,6 +324,9 @@ impl ArchLock {
         let files = |lock: &Self| -> Vec<(FileRole, String, Sha256)> {
             lock.files.iter().map(|file| (file.role, file.name.clone(), file.sha256)).collect()
         };
+        let libraries = |lock: &Self| -> Vec<LockedLibrary> {
+            lock.libraries.iter().map(|library| LockedLibrary { line: 0, ..library.clone() }).collect()
+        };
         self.recipe == other.recipe
             && self.absent == other.absent
             && self.keys == other.keys
@@ -281,6 +334,7 @@ impl ArchLock {
             && self.packages.len() == other.packages.len()
             && self.packages.iter().zip(&other.packages).all(same)
             && files(self) == files(other)
+            && libraries(self) == libraries(other)
     }
 
     /// What of `recipe` is not as it was when this was locked, each in words.
@@ -392,6 +446,7 @@ mod tests {
             repositories: vec![place("https://a.example/v3.23/main")],
             packages: Vec::new(),
             files: Vec::new(),
+            libraries: Vec::new(),
         };
         recipe.repositories = vec!["/mnt/vendor".parse().expect("one")];
         assert_eq!(lock.differences(&recipe), Vec::<String>::new());

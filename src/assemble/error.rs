@@ -216,6 +216,14 @@ pub enum AssembleError {
         /// Why not.
         source: ResolveError,
     },
+    /// A library of the sysroot can't be read.
+    #[error("{} can't be read", .path.display())]
+    ReadLibrary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
     /// Something of a vendor directory can't be read or written.
     #[error("{} can't be vendored", .path.display())]
     Vendor {
@@ -340,6 +348,7 @@ impl AssembleError {
             | Self::PackageDb(_)
             | Self::Tree(_)
             | Self::Vendor { .. }
+            | Self::ReadLibrary { .. }
             | Self::Bug(_) => None,
             Self::Sign(error) => error.hint(),
         }

@@ -10,9 +10,11 @@ pub use self::renewal::{LockRequest, Update, lock};
 use super::packages::{Packages, Selection, Source};
 use super::{AssembleError, Assembly};
 use crate::apk::IndexEntry;
-use crate::fetch::{LockedSources, VerifiedIndex};
-use crate::lock::{ArchLock, FileRole, Lock, LockedPackage, LockedRepository};
+use crate::fetch::{LockedSources, VerifiedIndex, sha256_of_rest};
+use crate::layer::sysroot::AddedLibrary;
+use crate::lock::{ArchLock, FileRole, Lock, LockedLibrary, LockedPackage, LockedRepository};
 use crate::recipe::{Recipe, Repository, RepositorySource};
+use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath};
 
 /// The most bytes of a lock that are read: a package has about 600.
 const MOST_LOCK_BYTES: u64 = 64 << 20;
@@ -129,6 +131,34 @@ impl Locked {
         Err(AssembleError::NotLocked { lock: self.path.clone(), what: crate::text::shown(name) })
     }
 
+    /// Puts the locked libraries for glibc into the tree, as they were there when they were locked. Gives their number.
+    pub(super) fn add_libraries(
+        &self,
+        assembly: &Assembly<'_>,
+        tree: &mut Tree,
+        root: &Path,
+    ) -> Result<usize, AssembleError> {
+        let recipe = assembly.recipe;
+        let sources = locked_sources(recipe, &self.path);
+        for library in &self.lock.libraries {
+            let mode = if library.executable { 0o755 } else { 0o644 };
+            let metadata = Metadata { mode, mtime: recipe.source_date_epoch, ..Metadata::FILE };
+            let parse =
+                |path: &str| path.parse::<TreePath>().map_err(|error| AssembleError::Bug(error.to_string()));
+            let kind = match &library.link {
+                Some(first) => NodeKind::Hardlink(parse(first)?),
+                None => {
+                    let at = root.join(&library.origin).to_string_lossy().into_owned();
+                    let found = assembly.fetcher.locked_file(&library.as_file(), &at, &sources)?;
+                    NodeKind::File(Content::from_path(found, library.size))
+                }
+            };
+            let origin = Origin::new(LayerKind::Sysroot, library.origin.as_str());
+            tree.insert_with_parents(parse(&library.path)?, Node::new(kind, metadata, origin));
+        }
+        Ok(self.lock.libraries.len())
+    }
+
     /// Tells what is locked and not needed any more.
     fn tell_unused(&self, assembly: &Assembly<'_>, packages: &Packages<'_>, selection: &Selection) {
         let used: BTreeSet<String> = selection
@@ -176,7 +206,14 @@ impl Assembly<'_> {
     /// A tarball or kernel that is locked; `at` is where the recipe has it. Nothing if there is no lock.
     pub(super) fn locked_file(&self, role: FileRole, at: &str) -> Result<Option<PathBuf>, AssembleError> {
         let Locking::Locked(locked) = &self.locking else { return Ok(None) };
-        let Some(file) = locked.lock.file(role) else {
+        let mut files = locked.lock.files.iter().filter(|file| file.role == role);
+        let name = Path::new(at).file_name().unwrap_or_default().to_string_lossy();
+        // Only of stubs there can be several.
+        let file = match role {
+            FileRole::EfiStub => files.find(|file| file.name == name),
+            _ => files.next(),
+        };
+        let Some(file) = file else {
             return Err(AssembleError::NotLocked { lock: locked.path.clone(), what: crate::text::shown(at) });
         };
         let sources = locked_sources(self.recipe, &locked.path);
@@ -198,6 +235,33 @@ impl Assembly<'_> {
             Locking::Renewed(request) => request.lock(self, packages, selection).map(Some),
         }
     }
+}
+
+/// The libraries that were added to a tree, as they are there.
+pub(super) fn libraries(tree: &Tree, added: &[AddedLibrary]) -> Result<Vec<LockedLibrary>, AssembleError> {
+    let mut libraries = Vec::new();
+    for library in added {
+        let Some(node) = tree.get(&library.path) else { continue };
+        let path = library.source.clone();
+        let mut file = std::fs::File::open(&path)
+            .map_err(|source| AssembleError::ReadLibrary { path: path.clone(), source })?;
+        let sha256 =
+            sha256_of_rest(&mut file).map_err(|source| AssembleError::ReadLibrary { path, source })?;
+        libraries.push(LockedLibrary {
+            path: library.path.to_string(),
+            origin: node.origin.part.to_string(),
+            executable: node.metadata.mode & 0o100 != 0,
+            link: match &node.kind {
+                NodeKind::Hardlink(first) => Some(first.to_string()),
+                _ => None,
+            },
+            size: library.size,
+            sha256,
+            line: 0,
+        });
+    }
+    libraries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(libraries)
 }
 
 fn source(index: VerifiedIndex, place: &LockedRepository) -> Source {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::images::efi_stub;
 use super::lock::locked_sources;
 use super::{AssembleError, fetcher};
 use crate::apk::adb::index::PackagePath;
@@ -24,7 +25,7 @@ use crate::apk::write::{PrivateKey, write_index};
 use crate::apk::{Checksum, IndexEntry, PublicKey};
 use crate::arch::Arch;
 use crate::fetch::{Fetcher, VENDORED_KEYS, load_keys, sha256_of_rest, vendored_file};
-use crate::lock::{FileRole, Lock, Sha256, is_file_name};
+use crate::lock::{ArchLock, FileRole, Lock, LockedFile, Sha256, is_file_name};
 use crate::recipe::{KernelSource, OtpSource, Recipe};
 use crate::report::Reporter;
 
@@ -95,9 +96,9 @@ pub fn vendor(
             indexes.into_iter().flat_map(|index| index.index().entries.clone()).collect();
         all.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
         entries.insert(arch, all);
-        for file in &section.files {
-            let found = fetcher.locked_file(file, &recipe_place(recipe, file.role), &sources)?;
-            let target = vendored_file(directory, file);
+        for (file, at) in files(section, recipe) {
+            let found = fetcher.locked_file(&file, &at, &sources)?;
+            let target = vendored_file(directory, &file);
             vendored.copied += usize::from(copy(&found, &target, &file.sha256)?);
             vendored.files += 1;
             vendored.size += file.size;
@@ -148,20 +149,38 @@ pub fn fetch_locked(
     let fetcher: Fetcher<'_> = fetcher(recipe, reporter)?;
     let sources = locked_sources(recipe, path);
     fetcher.locked_indexes(section, recipe.arch, &sources)?;
-    for file in &section.files {
-        fetcher.locked_file(file, &recipe_place(recipe, file.role), &sources)?;
+    let files = files(section, recipe);
+    for (file, at) in &files {
+        fetcher.locked_file(file, at, &sources)?;
     }
     let sizes = section.packages.iter().map(|package| package.size);
-    let sizes = sizes.chain(section.files.iter().map(|file| file.size));
-    Ok((section.packages.len() + section.files.len(), sizes.sum()))
+    let sizes = sizes.chain(files.iter().map(|(file, _)| file.size));
+    Ok((section.packages.len() + files.len(), sizes.sum()))
 }
 
-/// Where the recipe has a tarball or a kernel, if it has it.
-fn recipe_place(recipe: &Recipe, role: FileRole) -> String {
-    match (role, &recipe.otp, &recipe.kernel) {
-        (FileRole::Otp, OtpSource::Tarball { path, .. }, _) => path.to_string_lossy().into_owned(),
+/// What is locked beside packages, each with where the recipe has it, if it has it.
+fn files(section: &ArchLock, recipe: &Recipe) -> Vec<(LockedFile, String)> {
+    let root = recipe.sysroot.clone().unwrap_or_else(|| PathBuf::from("/"));
+    let libraries = section
+        .libraries
+        .iter()
+        .filter(|library| library.link.is_none())
+        .map(|library| (library.as_file(), root.join(&library.origin).to_string_lossy().into_owned()));
+    let files = section.files.iter().map(|file| (file.clone(), recipe_place(recipe, file)));
+    files.chain(libraries).collect()
+}
+
+/// Where the recipe has a file, if it has it.
+fn recipe_place(recipe: &Recipe, file: &LockedFile) -> String {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    match (file.role, &recipe.otp, &recipe.kernel) {
+        (FileRole::Otp, OtpSource::Tarball { path, .. }, _) => text(path),
         (FileRole::Otp, OtpSource::Url { url, .. }, _) => url.clone(),
-        (FileRole::Kernel, _, KernelSource::File(path)) => path.to_string_lossy().into_owned(),
+        (FileRole::Kernel, _, KernelSource::File(path)) => text(path),
+        (FileRole::EfiStub, _, _) => {
+            let mut stubs = recipe.images.iter().map(|spec| efi_stub(spec, recipe.arch));
+            stubs.find(|path| path.ends_with(&file.name)).map(|path| text(&path)).unwrap_or_default()
+        }
         _ => String::new(),
     }
 }

@@ -188,9 +188,6 @@ pub(super) struct ImageFlags {
     /// The name of OCI images [default: the release's name and version]
     #[arg(long, value_name = "NAME[:TAG]")]
     tag: Option<String>,
-    /// The UEFI stub of disks [default: systemd's of this machine]
-    #[arg(long, value_name = "FILE")]
-    efi_stub: Option<PathBuf>,
     /// The directory for the images, the kernel and manifest.json
     #[arg(short = 'o', value_name = "DIR", default_value = "leanfs")]
     pub output: PathBuf,
@@ -229,6 +226,9 @@ pub(super) struct FormatFlags {
     /// Write what Firecracker starts: an uncompressed kernel, a root, and the configuration
     #[arg(long)]
     firecracker: bool,
+    /// The UEFI stub of disks [default: systemd's of this machine]
+    #[arg(long, value_name = "FILE")]
+    efi_stub: Option<PathBuf>,
 }
 
 impl FormatFlags {
@@ -380,6 +380,7 @@ impl RecipeFlags<'_> {
         settings.input_limits = self.fetch.limits();
         settings.shell = contents.shell.then_some(true);
         settings.formats = self.formats.chosen();
+        settings.all_images.efi_stub = self.formats.efi_stub.clone();
         let Some(images) = self.images else { return Ok(settings) };
         settings.all_images.compress = images.compress;
         settings.all_images.size = images.size;
@@ -387,7 +388,6 @@ impl RecipeFlags<'_> {
         settings.all_images.journal = images.journal.then_some(true);
         settings.all_images.root = images.root;
         settings.all_images.tag = images.tag.clone();
-        settings.all_images.efi_stub = images.efi_stub.clone();
         settings.data_size = images.data_size;
         Ok(settings)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{ArchLock, LockedPackage};
+use super::{ArchLock, LockedFile, LockedPackage};
 
 /// One difference. Sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,9 +107,11 @@ pub fn changes(before: Option<&ArchLock>, now: &ArchLock) -> Vec<Change> {
         let removed = gone.into_iter().map(|old| Change::Removed { name: old.full_name(), size: old.size });
         changes.extend(removed);
     }
-    let files = before.map(|lock| lock.files.as_slice()).unwrap_or_default();
-    for new in &now.files {
-        match files.iter().find(|old| old.role == new.role) {
+    let of = |lock: &ArchLock| lock.all_files().collect::<Vec<_>>();
+    let (files, now) = (before.map(of).unwrap_or_default(), of(now));
+    let is_of = |a: &LockedFile, b: &LockedFile| (a.role, &a.name) == (b.role, &b.name);
+    for new in &now {
+        match files.iter().find(|old| is_of(old, new)) {
             None => changes.push(Change::Added { name: new.name.clone(), size: new.size }),
             Some(old) if old.sha256 != new.sha256 => changes.push(Change::Changed {
                 name: new.name.clone(),
@@ -121,7 +123,7 @@ pub fn changes(before: Option<&ArchLock>, now: &ArchLock) -> Vec<Change> {
             Some(_) => {}
         }
     }
-    for old in files.iter().filter(|old| now.file(old.role).is_none()) {
+    for old in files.iter().filter(|old| !now.iter().any(|new| is_of(old, new))) {
         changes.push(Change::Removed { name: old.name.clone(), size: old.size });
     }
     changes

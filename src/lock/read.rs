@@ -9,14 +9,15 @@ use serde::de::{Deserializer, Error as _};
 use toml::Spanned;
 
 use super::{
-    ArchLock, FORMAT, FileRole, Lock, LockError, LockedFile, LockedKey, LockedPackage, LockedRecipe,
-    LockedRepository, PackageHashes, Role, Sha256,
+    ArchLock, FORMAT, FileRole, Lock, LockError, LockedFile, LockedKey, LockedLibrary, LockedPackage,
+    LockedRecipe, LockedRepository, PackageHashes, Role, Sha256,
 };
 use crate::apk::Checksum;
 use crate::apk::package_info::{package_name, package_version};
 use crate::arch::Arch;
 use crate::recipe::file::{place, printable};
 use crate::recipe::{parse_sha256, parse_tag};
+use crate::tree::TreePath;
 
 /// How lines begin that a merge leaves behind.
 const CONFLICT: [&str; 3] = ["<<<<<<< ", ">>>>>>> ", "======="];
@@ -168,15 +169,44 @@ impl Reader<'_> {
             if !is_file_name(&name) {
                 return Err(self.at(Some(span), &format!("{name:?} is no name of a file")));
             }
-            if files.iter().any(|there: &LockedFile| there.role == role.0) {
-                return Err(
-                    self.at(Some(span), &format!("a file for {:?} stands there already", role.0.name()))
-                );
+            if files.iter().any(|there: &LockedFile| (there.role, &there.name) == (role.0, &name)) {
+                return Err(self.at(Some(span), "this file stands there already"));
             }
             files.push(LockedFile { role: role.0, name, size, sha256: file.0, line });
         }
         files.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
-        Ok(ArchLock { recipe, absent: table.absent, keys, repositories, packages, files })
+        let libraries = self.libraries(table.library)?;
+        Ok(ArchLock { recipe, absent: table.absent, keys, repositories, packages, files, libraries })
+    }
+
+    fn libraries(&self, tables: Vec<Spanned<LibraryTable>>) -> Result<Vec<LockedLibrary>, LockError> {
+        let mut libraries: Vec<LockedLibrary> = Vec::new();
+        for table in tables {
+            let span = table.span();
+            let (line, _) = place(self.text, Some(span.clone()));
+            let LibraryTable { path, origin, executable, link, size, file } = table.into_inner();
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let is_path =
+                |path: &str| path.parse::<TreePath>().is_ok_and(|parsed| parsed.to_string() == path);
+            if !is_path(&path) || !is_path(&format!("/{origin}")) || !is_file_name(name) {
+                return Err(self.at(Some(span), &format!("{path:?} of {origin:?} is no path of a library")));
+            }
+            if libraries.iter().any(|there| there.path == path) {
+                return Err(self.at(Some(span), "this library stands there already"));
+            }
+            libraries.push(LockedLibrary { path, origin, executable, link, size, sha256: file.0, line });
+        }
+        libraries.sort_by(|a, b| a.path.cmp(&b.path));
+        let is_file = |path: &str| libraries.iter().any(|other| other.path == path && other.link.is_none());
+        match libraries.iter().find(|library| library.link.as_deref().is_some_and(|link| !is_file(link))) {
+            Some(library) => Err(LockError::Malformed {
+                path: self.path.to_owned(),
+                line: library.line,
+                column: 1,
+                message: "its `link` is no other library".to_owned(),
+            }),
+            None => Ok(libraries),
+        }
     }
 
     fn package(&self, table: PackageTable, span: &Span) -> Result<LockedPackage, LockError> {
@@ -263,6 +293,8 @@ struct ArchTable {
     package: Vec<Spanned<PackageTable>>,
     #[serde(default)]
     file: Vec<Spanned<FileTable>>,
+    #[serde(default)]
+    library: Vec<Spanned<LibraryTable>>,
 }
 
 #[derive(Deserialize)]
@@ -307,6 +339,17 @@ struct FileTable {
     file: Hash,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LibraryTable {
+    path: String,
+    origin: String,
+    executable: bool,
+    link: Option<String>,
+    size: u64,
+    file: Hash,
+}
+
 /// `sha256:` and 64 digits.
 struct Hash(Sha256);
 
@@ -336,7 +379,7 @@ impl Choice for Role {
 }
 
 impl Choice for FileRole {
-    const ALL: &'static [Self] = &[Self::Otp, Self::Kernel];
+    const ALL: &'static [Self] = &[Self::Otp, Self::Kernel, Self::EfiStub];
     fn name(self) -> &'static str {
         Self::name(self)
     }

@@ -67,6 +67,17 @@ impl ArchLock {
             section.line(format_args!("size = {}", file.size));
             section.line(format_args!("file = {}", hash(&file.sha256)));
         }
+        for library in &self.libraries {
+            section.line(format_args!("\n[[arch.{arch}.library]]"));
+            section.line(format_args!("path = {}", quoted(&library.path)));
+            section.line(format_args!("origin = {}", quoted(&library.origin)));
+            section.line(format_args!("executable = {}", library.executable));
+            if let Some(link) = &library.link {
+                section.line(format_args!("link = {}", quoted(link)));
+            }
+            section.line(format_args!("size = {}", library.size));
+            section.line(format_args!("file = {}", hash(&library.sha256)));
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::PoisonError;
 
 use super::{Locking, is_entry, locked_sources, recipe_labels, source};
 use crate::apk::{Checksum, IndexEntry, PublicKey};
+use crate::assemble::images::efi_stub;
 use crate::assemble::packages::{Packages, Selection, Source};
 use crate::assemble::{AssembleError, Assembly};
 use crate::fetch::{FetchError, VerifiedIndex, sha256_of_rest};
@@ -13,7 +15,7 @@ use crate::lock::{
     ArchLock, FileRole, LockedFile, LockedKey, LockedPackage, LockedRecipe, LockedRepository, Role,
     is_file_name,
 };
-use crate::recipe::{KernelSource, OtpSource, Recipe, date};
+use crate::recipe::{ImageFormat, KernelSource, OtpSource, Recipe, date};
 use crate::report::Reporter;
 
 /// What a lock is made for.
@@ -203,6 +205,7 @@ impl LockRequest<'_> {
             keys: keys.into_iter().collect(),
             packages: locked,
             files: files(assembly)?,
+            libraries: assembly.libraries.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
 
@@ -268,7 +271,10 @@ fn files(assembly: &Assembly<'_>) -> Result<Vec<LockedFile>, AssembleError> {
     let mut files = Vec::new();
     let name_of = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut add = |role, name: String, path: &Path| -> Result<(), AssembleError> {
-        let failed = |source| KernelError::Read { name: path.display().to_string(), source };
+        let failed = |source| match role {
+            FileRole::EfiStub => AssembleError::NoEfiStub { source },
+            _ => KernelError::Read { name: path.display().to_string(), source }.into(),
+        };
         let mut file = std::fs::File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         let sha256 = sha256_of_rest(&mut file).map_err(failed)?;
@@ -291,5 +297,18 @@ fn files(assembly: &Assembly<'_>) -> Result<Vec<LockedFile>, AssembleError> {
     if let KernelSource::File(path) = &assembly.recipe.kernel {
         add(FileRole::Kernel, name_of(path), path)?;
     }
+    let mut stubs = BTreeSet::new();
+    for spec in assembly
+        .recipe
+        .images
+        .iter()
+        .filter(|spec| matches!(spec.format, ImageFormat::Disk | ImageFormat::Qcow2))
+    {
+        let path = efi_stub(spec, assembly.recipe.arch);
+        if stubs.insert(name_of(&path)) {
+            add(FileRole::EfiStub, name_of(&path), &path)?;
+        }
+    }
+    files.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
     Ok(files)
 }

@@ -52,8 +52,29 @@ fn sample() -> Lock {
             sha256: [9; 32],
             line: 0,
         }],
+        libraries: vec![
+            LockedLibrary {
+                path: "/lib/libc.so.6".to_owned(),
+                origin: "usr/lib/libc.so.6".to_owned(),
+                executable: true,
+                link: None,
+                size: 3,
+                sha256: [8; 32],
+                line: 0,
+            },
+            LockedLibrary {
+                path: "/lib64/other.so".to_owned(),
+                origin: "usr/lib/libc.so.6".to_owned(),
+                executable: true,
+                link: Some("/lib/libc.so.6".to_owned()),
+                size: 3,
+                sha256: [8; 32],
+                line: 0,
+            },
+        ],
     };
     let empty = ArchLock {
+        libraries: Vec::new(),
         absent: BTreeSet::new(),
         keys: Vec::new(),
         repositories: Vec::new(),
@@ -68,6 +89,7 @@ fn without_lines(mut lock: Lock) -> Lock {
     for section in lock.archs.values_mut() {
         section.packages.iter_mut().for_each(|package| package.line = 0);
         section.files.iter_mut().for_each(|file| file.line = 0);
+        section.libraries.iter_mut().for_each(|library| library.line = 0);
     }
     lock
 }
@@ -151,6 +173,11 @@ fn errors_name_the_line_and_what_to_do() {
             text.replacen(&"07".repeat(32), &zeros, 1),
             line_of("[[arch.x86_64.repository"),
             "no key has the fingerprint",
+        ),
+        (
+            text.replacen("\"/lib/libc.so.6\"", "\"/lib/../libc.so.6\"", 1),
+            line_of("[[arch.x86_64.library"),
+            "is no path of a library",
         ),
         (
             text.replacen("size = 12", "<<<<<<< HEAD\nsize = 12\n=======\nsize = 13\n>>>>>>> other", 1),

@@ -195,6 +195,52 @@ fn a_release_that_wants_more_is_told() {
     project.fail(&["lock"], 1, &["libz.so.1"]);
 }
 
+/// Libraries for glibc are this machine's, or a sysroot's: they are locked like everything else.
+#[test]
+fn libraries_of_a_sysroot_are_locked_and_vendored() {
+    const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+    let project = Project::new(&["app"]);
+    project.repository(&repository());
+    let program = |name: &str, bytes: Vec<u8>| {
+        let path = project.path(name);
+        fs_err::create_dir_all(path.parent().expect("below")).expect("made");
+        fs_err::write(&path, bytes).expect("written");
+        fs_err::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    };
+    program("release/lib/tiny-1/priv/port", tiny::elf_for(LOADER, &["libc.so.6", "libm.so.6"]));
+    program("root/lib64/ld-linux-x86-64.so.2", tiny::elf_for(LOADER, &[]));
+    program("root/lib64/libc.so.6", tiny::elf_for(LOADER, &["ld-linux-x86-64.so.2"]));
+    program("root/lib64/libm.so.6", tiny::elf_for(LOADER, &["libc.so.6"]));
+    project.recipe(&["app"], "sysroot = \"root\"");
+    let said = project.succeed(&["lock"]);
+    assert!(said.contains("+ libm.so.6"), "{said}");
+    let before = project.image(&[]);
+    assert!(project.image(&["--locked"]) == before);
+    project.vendor(&[]);
+    program("root/lib64/libm.so.6", tiny::elf_for(LOADER, &["libc.so.6", "ld-linux-x86-64.so.2"]));
+    assert!(project.image(&[]).0 != before.0);
+    project.fail(&["assemble", "--locked"], 3, &["root/lib64/libm.so.6 is not libm.so.6 (leanfs.lock:"]);
+    std::fs::remove_dir_all(project.path("root")).expect("there");
+    assert!(project.image(&["--locked", "--vendor", "vendored"]) == before);
+}
+
+#[test]
+fn stubs_of_disks_are_locked() {
+    let project = Project::new(&["app"]);
+    project.repository(&repository());
+    project.write("stub.efi", "no stub, and nothing of it is looked at here");
+    let flags = ["--disk", "--efi-stub", "stub.efi"];
+    project.succeed(&[&["lock"][..], &flags].concat());
+    assert!(project.lock_text().contains("role = \"efi-stub\"\nname = \"stub.efi\"\n"));
+    project.succeed(&["lock"]);
+    assert!(!project.lock_text().contains("efi-stub"), "the recipe has no disk");
+    project.fail(
+        &[&["lock"][..], &["--disk", "--efi-stub", "nowhere.efi"]].concat(),
+        1,
+        &["there is no UEFI stub"],
+    );
+}
+
 /// What nothing wants any more is no error: a release may shrink.
 #[test]
 fn what_is_locked_and_not_wanted_is_told() {
