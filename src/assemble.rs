@@ -72,7 +72,7 @@ pub const KERNEL: &str = "kernel";
 /// # Ok::<(), leanfs::AssembleError>(())
 /// ```
 pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, AssembleError> {
-    let locking = Locked::of(recipe)?.map_or(Locking::None, Locking::Locked);
+    let locking = Locked::of(recipe)?.map_or(Locking::None, |locked| Locking::Locked(Box::new(locked)));
     let mut assembly = Assembly::new(recipe, reporter, locking)?;
     let result = assembly.assemble();
     // What the cache has for this run may turn out to be damaged when it is read; then the run goes on without.

@@ -24,7 +24,7 @@ pub(super) enum Locking<'a> {
     /// There is none.
     None,
     /// It uses what a lock says.
-    Locked(Locked),
+    Locked(Box<Locked>),
     /// It makes one.
     Renewed(LockRequest<'a>),
 }
