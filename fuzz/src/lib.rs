@@ -7,6 +7,7 @@ mod adb;
 mod apk;
 mod beam;
 mod elf;
+mod lock;
 
 pub use adb::apk_adb;
 pub use apk::{
@@ -14,12 +15,13 @@ pub use apk::{
 };
 pub use beam::{beam_app, beam_boot, beam_code, beam_module, beam_rel, beam_term};
 pub use elf::{elf_read, elf_strip};
+pub use lock::lock;
 
 /// A function that is fuzzed.
 pub type Entry = fn(&[u8]);
 
 /// All of them, by the names of the targets.
-pub const ENTRIES: [(&str, Entry); 17] = [
+pub const ENTRIES: [(&str, Entry); 18] = [
     ("elf_read", elf_read),
     ("elf_strip", elf_strip),
     ("beam_module", beam_module),
@@ -37,4 +39,5 @@ pub const ENTRIES: [(&str, Entry); 17] = [
     ("apk_key", apk_key),
     ("tar", tar),
     ("apk_adb", apk_adb),
+    ("lock", lock),
 ];

@@ -8,6 +8,12 @@ mod used;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use leanfs::apk::Checksum;
+use leanfs::arch::Arch;
+use leanfs::lock::{
+    ArchLock, FileRole, Lock, LockedFile, LockedKey, LockedLibrary, LockedPackage, LockedRecipe,
+    LockedRepository, PackageHashes, Role,
+};
 use tempfile::TempDir;
 
 use super::cli::leanfs;
@@ -109,11 +115,11 @@ impl Project {
 
     /// The versions in the lock, by name.
     fn locked(&self) -> Vec<(String, String)> {
-        self.locked_for(leanfs::arch::Arch::X86_64)
+        self.locked_for(Arch::X86_64)
     }
 
-    fn locked_for(&self, arch: leanfs::arch::Arch) -> Vec<(String, String)> {
-        let lock = leanfs::lock::Lock::parse(&self.lock_text(), Path::new("leanfs.lock")).expect("good");
+    fn locked_for(&self, arch: Arch) -> Vec<(String, String)> {
+        let lock = Lock::parse(&self.lock_text(), Path::new("leanfs.lock")).expect("good");
         let packages = &lock.archs[&arch].packages;
         packages.iter().map(|package| (package.name.clone(), package.version.clone())).collect()
     }
@@ -126,4 +132,64 @@ fn with(repository: TestRepo, name: &str, version: &str) -> TestRepo {
 
 fn pairs(packages: &[(String, String)]) -> Vec<(&str, &str)> {
     packages.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect()
+}
+
+/// The text of a lock that has one of everything.
+pub(crate) fn sample() -> String {
+    let key = LockedKey { fingerprint: [7; 32], name: "me.rsa.pub".to_owned() };
+    let place = LockedRepository {
+        name: "https://host/v3.23/main".to_owned(),
+        tag: Some("ours".to_owned()),
+        newest: Some(1_795_564_800),
+        signed_by: Some(key.fingerprint),
+    };
+    let v2 = LockedPackage {
+        name: "a".to_owned(),
+        version: "1.0-r0".to_owned(),
+        arch: "x86_64".to_owned(),
+        repository: place.label(),
+        role: Role::Image,
+        size: 12,
+        identity: Checksum::Sha1([1; 20]),
+        hashes: PackageHashes { file: [2; 32], control: [3; 32], data: Some([4; 32]) },
+        signed_by: vec![key.fingerprint],
+        line: 0,
+    };
+    let v3 = LockedPackage {
+        name: "b".to_owned(),
+        role: Role::Resolve,
+        identity: Checksum::Sha256([5; 32]),
+        hashes: PackageHashes { file: [2; 32], control: [5; 32], data: None },
+        ..v2.clone()
+    };
+    let library = |path: &str, link: Option<&str>| LockedLibrary {
+        path: path.to_owned(),
+        origin: "usr/lib/libc.so.6".to_owned(),
+        executable: true,
+        link: link.map(str::to_owned),
+        size: 3,
+        sha256: [8; 32],
+        line: 0,
+    };
+    let section = ArchLock {
+        recipe: LockedRecipe {
+            packages: vec!["a@ours".to_owned()],
+            otp: "tarball".to_owned(),
+            kernel: "file".to_owned(),
+            shell: false,
+        },
+        absent: ["a-more".to_owned()].into(),
+        keys: vec![key],
+        repositories: vec![place],
+        packages: vec![v2, v3],
+        files: vec![LockedFile {
+            role: FileRole::Otp,
+            name: "otp.tar.gz".to_owned(),
+            size: 1,
+            sha256: [9; 32],
+            line: 0,
+        }],
+        libraries: vec![library("/lib/libc.so.6", None), library("/lib64/libc.so.6", Some("/lib/libc.so.6"))],
+    };
+    Lock { archs: [(Arch::X86_64, section)].into() }.to_text()
 }

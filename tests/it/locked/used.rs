@@ -108,6 +108,15 @@ fn any_mirror_and_the_cache_will_do() {
     server.forget_requests();
     assert!(project.image(&[&["--locked", "--offline"][..], &places].concat()).0 == before, "from the cache");
     assert!(server.requests().is_empty());
+    // A secret in an address is none of the lock's.
+    let with_secret = first.replacen("://", "://me:secret@", 1).replace("/elsewhere", "/indexed");
+    let indexed = Project::new(&[]);
+    indexed.repository(&repository());
+    server.put_directory("/indexed", indexed.path("repo"));
+    project.succeed(&["lock", "--repository", &with_secret]);
+    let text = project.lock_text();
+    assert!(text.contains("/indexed\"") && !text.contains("secret") && !text.contains("@127"), "{text}");
+    assert!(project.image(&[&["--locked"][..], &places].concat()).0 == before);
     // A server that lies.
     server.put("/last/x86_64/b-1-r0.apk", b"something else");
     std::fs::remove_dir_all(project.path("cache")).expect("there");
