@@ -260,7 +260,7 @@ impl<'a> Assembly<'a> {
             }
             let tree = tree.validate()?;
             special::check(&tree, &recipe.allow_special)?;
-            let lock = self.lock_chosen(&packages, &selection)?;
+            let lock = self.lock_chosen(&packages, &selection, &world.wanted)?;
             return Ok(Image {
                 tree,
                 release,

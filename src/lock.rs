@@ -13,6 +13,8 @@
 //! kernel = "package:linux-virt"
 //! shell = false
 //! absent = []                  # what was looked for and was in no repository
+//! world = ["erlang27"]         # what was asked of the repositories in the end
+//! order = ["musl", "erlang27"] # in which packages are installed
 //!
 //! [[arch.x86_64.key]]          # who signed: indexes, and packages themselves
 //! fingerprint = "sha256:…"
@@ -92,6 +94,11 @@ pub struct ArchLock {
     pub recipe: LockedRecipe,
     /// Names that were asked for and that no repository had.
     pub absent: BTreeSet<String>,
+    /// What was asked of the repositories in the end: by the recipe, and by what the release is linked with.
+    pub world: Vec<String>,
+    /// The names of all packages that were chosen for that, in the order of installation: it can depend on what else a
+    /// repository has.
+    pub order: Vec<String>,
     /// Who signed, in order of their fingerprints.
     pub keys: Vec<LockedKey>,
     /// Where packages came from, the most wanted first.
@@ -328,7 +335,7 @@ impl ArchLock {
             lock.libraries.iter().map(|library| LockedLibrary { line: 0, ..library.clone() }).collect()
         };
         self.recipe == other.recipe
-            && self.absent == other.absent
+            && (&self.absent, &self.world, &self.order) == (&other.absent, &other.world, &other.order)
             && self.keys == other.keys
             && places(self) == places(other)
             && self.packages.len() == other.packages.len()
@@ -442,6 +449,8 @@ mod tests {
         let lock = ArchLock {
             recipe: LockedRecipe::of(&recipe),
             absent: BTreeSet::new(),
+            world: Vec::new(),
+            order: Vec::new(),
             keys: Vec::new(),
             repositories: vec![place("https://a.example/v3.23/main")],
             packages: Vec::new(),

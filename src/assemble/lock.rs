@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 pub use self::renewal::{LockRequest, Update, lock};
 
-use super::packages::{Packages, Selection, Source};
+use super::packages::{Chosen, Packages, Selection, Source};
 use super::{AssembleError, Assembly};
-use crate::apk::IndexEntry;
+use crate::apk::{Dependency, IndexEntry};
 use crate::fetch::{LockedSources, VerifiedIndex, sha256_of_rest};
 use crate::layer::sysroot::AddedLibrary;
-use crate::lock::{ArchLock, FileRole, Lock, LockedLibrary, LockedPackage, LockedRepository};
+use crate::lock::{ArchLock, FileRole, Lock, LockedLibrary, LockedPackage, LockedRepository, Role};
 use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath};
 
@@ -122,6 +122,37 @@ impl Locked {
         Ok(indexes.into_iter().zip(&lock.repositories).map(|(index, place)| source(index, place)).collect())
     }
 
+    /// Whether this is what was asked for when the lock was made.
+    pub(super) fn is_for(&self, world: &[Dependency]) -> bool {
+        self.lock.world.iter().eq(world.iter().map(ToString::to_string).collect::<Vec<_>>().iter())
+    }
+
+    /// What was chosen when the lock was made, and whether it is in the image. The solver takes no decision back, so
+    /// what it finds, and in which order, can depend on packages that nobody wants and that the lock doesn't have;
+    /// `solved` is what it finds now, and only tells who wants what.
+    pub(super) fn chosen(&self, sources: &[Source], solved: Vec<(Chosen, bool)>) -> Vec<(Chosen, bool)> {
+        let package = |name: &String| {
+            let mut packages = self.lock.packages.iter();
+            packages.find(|package| package.name == *name && package.role != Role::Kernel)
+        };
+        let mut all = Vec::new();
+        for package in self.lock.order.iter().filter_map(package) {
+            let found = sources.iter().enumerate().find_map(|(place, source)| {
+                let is_its_own = source.label == package.repository;
+                let mut entries = source.index.index().entries.iter().filter(|_| is_its_own);
+                Some((place, entries.find(|entry| is_entry(package, entry))?))
+            });
+            let Some((place, entry)) = found else { continue };
+            let now = solved.iter().find(|(chosen, _)| chosen.entry.full_name() == package.full_name());
+            let wanted_by = now.map(|(chosen, _)| chosen.wanted_by.clone()).unwrap_or_default();
+            all.push((
+                Chosen { source: place, entry: entry.clone(), wanted_by },
+                package.role == Role::Image,
+            ));
+        }
+        all
+    }
+
     /// # Errors
     /// When nothing has this name now, and something had it, or nobody asked, when the lock was made.
     pub(super) fn check_absent(&self, name: &str) -> Result<(), AssembleError> {
@@ -164,7 +195,7 @@ impl Locked {
         let used: BTreeSet<String> = selection
             .resolved
             .iter()
-            .map(|(_, entry, _)| entry.full_name())
+            .map(|(chosen, _)| chosen.entry.full_name())
             .chain(packages.alone().iter().map(|(_, entry)| entry.full_name()))
             .collect();
         let unused: Vec<String> = self
@@ -225,6 +256,7 @@ impl Assembly<'_> {
         &self,
         packages: &Packages<'_>,
         selection: &Selection,
+        world: &[Dependency],
     ) -> Result<Option<ArchLock>, AssembleError> {
         match &self.locking {
             Locking::None => Ok(None),
@@ -232,7 +264,7 @@ impl Assembly<'_> {
                 locked.tell_unused(self, packages, selection);
                 Ok(None)
             }
-            Locking::Renewed(request) => request.lock(self, packages, selection).map(Some),
+            Locking::Renewed(request) => request.lock(self, packages, selection, world).map(Some),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::fetch::{VerifiedApk, VerifiedIndex};
 use crate::layer::packages::Package;
 use crate::report::manifest::LeftOut;
 use crate::report::{Event, Stage};
-use crate::resolve::{Repositories, ResolveError, Solution};
+use crate::resolve::{Repositories, ResolveError, Selected, Solution};
 use crate::tree::TreePath;
 
 /// Dependencies that stand for a shell: packages have them for their scripts, which never run.
@@ -49,6 +49,15 @@ pub(super) struct UsedPackage {
     pub(super) wanted_by: Vec<String>,
 }
 
+/// A package that was chosen.
+#[derive(Debug, Clone)]
+pub(super) struct Chosen {
+    /// The place of its source.
+    pub(super) source: usize,
+    pub(super) entry: IndexEntry,
+    pub(super) wanted_by: Vec<String>,
+}
+
 /// What was selected for one world.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
@@ -56,8 +65,8 @@ pub(super) struct Selection {
     pub(super) packages: Vec<UsedPackage>,
     /// What was resolved and then left out.
     pub(super) left_out: Vec<LeftOut>,
-    /// Both: the place of the source, the entry, and whether it is in the image.
-    pub(super) resolved: Vec<(usize, IndexEntry, bool)>,
+    /// Both, in the order of installation, and whether they are in the image.
+    pub(super) resolved: Vec<(Chosen, bool)>,
 }
 
 impl Selection {
@@ -182,32 +191,28 @@ impl<'a> Packages<'a> {
             return Ok(Selection::default());
         }
         let sources = self.sources()?;
-        let solution = self.resolve(world)?;
-        let is_shell = |dependency: &Dependency| SHELL.contains(&dependency.name.as_str());
-        let (solution, left_out) = if shell { (solution, Vec::new()) } else { solution.without(is_shell) };
-        let resolved = [(&solution.packages, true), (&left_out, false)].map(|(selected, is_in_image)| {
-            selected.iter().map(move |selected| (selected.repository, selected.entry.clone(), is_in_image))
-        });
-        let resolved = resolved.into_iter().flatten().collect();
-        let left_out = left_out
-            .into_iter()
-            .map(|selected| LeftOut {
-                name: selected.entry.full_name(),
+        let resolved = self.choose(world, shell)?;
+        let left_out = resolved
+            .iter()
+            .filter(|(_, is_in_image)| !is_in_image)
+            .map(|(chosen, _)| LeftOut {
+                name: chosen.entry.full_name(),
                 reason: format!(
                     "only a shell for package scripts wanted it ({}), and those never run",
-                    selected.wanted_by.join(" → ")
+                    chosen.wanted_by.join(" → ")
                 ),
             })
             .collect();
+        let in_image = || resolved.iter().filter(|(_, is_in_image)| *is_in_image).map(|(chosen, _)| chosen);
 
         let mut missing: Vec<(&VerifiedIndex, &IndexEntry)> = Vec::new();
-        for selected in &solution.packages {
-            if !self.fetched.borrow().contains_key(&selected.entry.full_name()) {
-                missing.push((&sources[selected.repository].index, &selected.entry));
+        for chosen in in_image() {
+            if !self.fetched.borrow().contains_key(&chosen.entry.full_name()) {
+                missing.push((&sources[chosen.source].index, &chosen.entry));
                 self.assembly.reporter.report(Event::PackageSelected {
-                    name: selected.entry.name.clone(),
-                    version: selected.entry.version.clone(),
-                    wanted_by: selected.wanted_by.clone(),
+                    name: chosen.entry.name.clone(),
+                    version: chosen.entry.version.clone(),
+                    wanted_by: chosen.wanted_by.clone(),
                 });
             }
         }
@@ -218,25 +223,52 @@ impl<'a> Packages<'a> {
             all.extend(fetched.into_iter().map(|apk| (apk.entry().full_name(), Arc::new(apk))));
         }
         let fetched = self.fetched.borrow();
-        let packages = solution
-            .packages
-            .iter()
-            .map(|selected| {
-                let name = selected.entry.full_name();
+        let packages = in_image()
+            .map(|chosen| {
+                let name = chosen.entry.full_name();
                 let apk = fetched
                     .get(&name)
                     .cloned()
                     .ok_or_else(|| AssembleError::Bug(format!("{name} was lost")))?;
-                let source = &sources[selected.repository];
+                let source = &sources[chosen.source];
                 Ok(UsedPackage {
                     apk,
                     repository: source.index.repository().to_string(),
                     tag: source.tag.clone(),
-                    wanted_by: selected.wanted_by.clone(),
+                    wanted_by: chosen.wanted_by.clone(),
                 })
             })
             .collect::<Result<_, AssembleError>>()?;
+        drop(fetched);
         Ok(Selection { packages, left_out, resolved })
+    }
+
+    /// What is chosen for `world`, in the order of installation, and what of it is in the image.
+    fn choose(&self, world: &[Dependency], shell: bool) -> Result<Vec<(Chosen, bool)>, AssembleError> {
+        let solved = self.resolve(world).map(|solution| {
+            let order: Vec<String> =
+                solution.packages.iter().map(|selected| selected.entry.full_name()).collect();
+            let is_shell = |dependency: &Dependency| SHELL.contains(&dependency.name.as_str());
+            let (solution, left_out) =
+                if shell { (solution, Vec::new()) } else { solution.without(is_shell) };
+            let chosen = |selected: Selected| Chosen {
+                source: selected.repository,
+                entry: selected.entry,
+                wanted_by: selected.wanted_by,
+            };
+            let kept = solution.packages.into_iter().map(|selected| (chosen(selected), true));
+            let mut all: Vec<_> =
+                kept.chain(left_out.into_iter().map(|selected| (chosen(selected), false))).collect();
+            let place = |chosen: &Chosen| order.iter().position(|name| *name == chosen.entry.full_name());
+            all.sort_by_cached_key(|(chosen, _)| place(chosen));
+            all
+        });
+        match &self.assembly.locking {
+            Locking::Locked(locked) if locked.is_for(world) => {
+                Ok(locked.chosen(self.sources()?, solved.unwrap_or_default()))
+            }
+            _ => solved,
+        }
     }
 
     /// What satisfies `world`, with what is pinned as far as that goes.

@@ -175,8 +175,45 @@ impl Reader<'_> {
             files.push(LockedFile { role: role.0, name, size, sha256: file.0, line });
         }
         files.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
-        let libraries = self.libraries(table.library)?;
-        Ok(ArchLock { recipe, absent: table.absent, keys, repositories, packages, files, libraries })
+        let order = self.order(table.order, &packages)?;
+        Ok(ArchLock {
+            recipe,
+            absent: table.absent,
+            world: table.world,
+            order,
+            keys,
+            repositories,
+            packages,
+            files,
+            libraries: self.libraries(table.library)?,
+        })
+    }
+
+    /// Names each package once, kernels apart, which are not installed.
+    fn order(
+        &self,
+        order: Spanned<Vec<String>>,
+        packages: &[LockedPackage],
+    ) -> Result<Vec<String>, LockError> {
+        let span = order.span();
+        let order = order.into_inner();
+        let installed = packages.iter().filter(|package| package.role != Role::Kernel);
+        let mut wanted: Vec<&str> = installed.map(|package| package.name.as_str()).collect();
+        let mut named: Vec<&str> = order.iter().map(String::as_str).collect();
+        wanted.sort_unstable();
+        named.sort_unstable();
+        if wanted == named {
+            return Ok(order);
+        }
+        let name = wanted
+            .iter()
+            .find(|name| !named.contains(name))
+            .or(named.iter().find(|name| !wanted.contains(name)));
+        let name = name.copied().unwrap_or("a package");
+        Err(self.at(
+            Some(span),
+            &format!("`order` and the packages are not of one lock: only one of them has {name}"),
+        ))
     }
 
     fn libraries(&self, tables: Vec<Spanned<LibraryTable>>) -> Result<Vec<LockedLibrary>, LockError> {
@@ -285,6 +322,8 @@ struct ArchTable {
     kernel: String,
     shell: bool,
     absent: BTreeSet<String>,
+    world: Vec<String>,
+    order: Spanned<Vec<String>>,
     #[serde(default)]
     key: Vec<Spanned<KeyTable>>,
     #[serde(default)]

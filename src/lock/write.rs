@@ -25,6 +25,9 @@ impl ArchLock {
         section.line(format_args!("recipe = {}", hash(&self.recipe.sha256())));
         section.line(format_args!("{}", self.recipe.lines().trim_end()));
         section.line(format_args!("absent = {}", list(self.absent.iter().map(|name| quoted(name)))));
+        for (name, values) in [("world", &self.world), ("order", &self.order)] {
+            section.line(format_args!("{name} = {}", list(values.iter().map(|value| quoted(value)))));
+        }
         for key in &self.keys {
             section.line(format_args!("\n[[arch.{arch}.key]]"));
             section.line(format_args!("fingerprint = {}", hash(&key.fingerprint)));

@@ -179,6 +179,8 @@ pub(crate) fn sample() -> String {
             shell: false,
         },
         absent: ["a-more".to_owned()].into(),
+        world: vec!["a".to_owned()],
+        order: vec!["b".to_owned(), "a".to_owned()],
         keys: vec![key],
         repositories: vec![place],
         packages: vec![v2, v3],

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use super::{Locking, is_entry, locked_sources, recipe_labels, source};
-use crate::apk::{Checksum, IndexEntry, PublicKey};
+use crate::apk::{Checksum, Dependency, IndexEntry, PublicKey};
 use crate::assemble::images::efi_stub;
 use crate::assemble::packages::{Packages, Selection, Source};
 use crate::assemble::{AssembleError, Assembly};
@@ -145,12 +145,14 @@ impl LockRequest<'_> {
         assembly: &Assembly<'_>,
         packages: &Packages<'_>,
         selection: &Selection,
+        world: &[Dependency],
     ) -> Result<ArchLock, AssembleError> {
         let recipe = assembly.recipe;
         let sources = packages.sources()?;
         let mut chosen: BTreeMap<(String, String), (usize, IndexEntry, Role)> = BTreeMap::new();
-        let resolved = selection.resolved.iter().map(|(source, entry, is_in_image)| {
-            (*source, entry.clone(), if *is_in_image { Role::Image } else { Role::Resolve })
+        let resolved = selection.resolved.iter().map(|(chosen, is_in_image)| {
+            let role = if *is_in_image { Role::Image } else { Role::Resolve };
+            (chosen.source, chosen.entry.clone(), role)
         });
         let alone = packages.alone().into_iter().map(|(source, entry)| (source, entry, Role::Kernel));
         for (source, entry, role) in resolved.chain(alone) {
@@ -201,6 +203,8 @@ impl LockRequest<'_> {
         Ok(ArchLock {
             recipe: LockedRecipe::of(recipe),
             absent: packages.absent(),
+            world: world.iter().map(ToString::to_string).collect(),
+            order: selection.resolved.iter().map(|(chosen, _)| chosen.entry.name.clone()).collect(),
             repositories: self.repositories(assembly, sources, &locked, &mut keys),
             keys: keys.into_iter().collect(),
             packages: locked,

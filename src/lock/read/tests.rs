@@ -37,6 +37,8 @@ fn sample() -> Lock {
             shell: true,
         },
         absent: ["cmd:x".to_owned()].into(),
+        world: vec!["a".to_owned(), "so:b.so".to_owned()],
+        order: ["v3", "a", "v3"].map(str::to_owned).into(),
         keys: vec![key],
         repositories: vec![place("mirror/main", None), place("https://a/b", Some("edge"))],
         packages: vec![
@@ -76,6 +78,7 @@ fn sample() -> Lock {
     let empty = ArchLock {
         libraries: Vec::new(),
         absent: BTreeSet::new(),
+        order: Vec::new(),
         keys: Vec::new(),
         repositories: Vec::new(),
         packages: Vec::new(),
@@ -173,6 +176,11 @@ fn errors_name_the_line_and_what_to_do() {
             text.replacen(&"07".repeat(32), &zeros, 1),
             line_of("[[arch.x86_64.repository"),
             "no key has the fingerprint",
+        ),
+        (
+            text.replacen("    \"a\",\n    \"v3\",\n]", "    \"v3\",\n]", 1),
+            line_of("order"),
+            "only one of them has a",
         ),
         (
             text.replacen("\"/lib/libc.so.6\"", "\"/lib/../libc.so.6\"", 1),
