@@ -5,10 +5,12 @@ mod error;
 mod images;
 mod inputs;
 mod kernel;
+mod lock;
 mod manifest;
 mod otp;
 mod packages;
 mod tree;
+mod vendor;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +18,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use error::{AssembleError, FailureKind};
+pub use lock::{LockRequest, Update, lock};
+pub use vendor::{Vendored, fetch_locked, vendor};
 
 use self::inputs::Inputs;
 use self::kernel::ImageKernel;
+use self::lock::{Locked, Locking};
 use self::packages::{Packages, Selection, UsedPackage};
 use self::tree::{Draft, Layers};
 use self::world::World;
@@ -36,6 +41,7 @@ use crate::layer::script::ScriptReport;
 use crate::layer::special;
 use crate::layer::start::StartPlan;
 use crate::layer::sysroot;
+use crate::lock::{ArchLock, LockedLibrary};
 use crate::prune::{self, Reason, Removal, RewriteInput};
 use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::report::manifest::{LeftOut, Manifest, UnfollowedCall};
@@ -73,7 +79,8 @@ pub const KERNEL: &str = "kernel";
 /// # Ok::<(), leanfs::AssembleError>(())
 /// ```
 pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, AssembleError> {
-    let mut assembly = Assembly::new(recipe, reporter)?;
+    let locking = Locked::of(recipe)?.map_or(Locking::None, |locked| Locking::Locked(Box::new(locked)));
+    let mut assembly = Assembly::new(recipe, reporter, locking)?;
     let result = assembly.assemble();
     // What the cache has for this run may turn out to be damaged when it is read; then the run goes on without.
     if result.is_ok() || !assembly.warn_of_damage() {
@@ -106,6 +113,10 @@ struct Assembly<'a> {
     /// What signs the manifest.
     signing_key: Option<SigningKey>,
     notes: Notes<'a>,
+    /// Whether packages come from a lock, or one is made.
+    locking: Locking<'a>,
+    /// What came from the sysroot, to be locked.
+    libraries: Mutex<Vec<LockedLibrary>>,
 }
 
 /// Everything that the outputs are made from.
@@ -128,24 +139,19 @@ struct Image {
     sizes_before: BTreeMap<TreePath, u64>,
     unfollowed: Vec<UnfollowedCall>,
     inputs: Inputs,
+    /// What is to be locked, if that is what the run is for.
+    lock: Option<ArchLock>,
 }
 
 impl<'a> Assembly<'a> {
-    fn new(recipe: &'a Recipe, reporter: &'a dyn Reporter) -> Result<Self, AssembleError> {
+    fn new(
+        recipe: &'a Recipe,
+        reporter: &'a dyn Reporter,
+        locking: Locking<'a>,
+    ) -> Result<Self, AssembleError> {
         // A key that can't sign is better known before all the work.
         let signing_key = recipe.sign_manifest.as_deref().map(load_signing_key).transpose()?;
-        let mut settings = FetchSettings::new(&recipe.cache);
-        settings.offline = recipe.offline;
-        settings.jobs = recipe.jobs;
-        settings.keys = load_keys(&recipe.keys)?;
-        settings.repository_keys = load_repository_keys(&recipe.repositories, &settings.keys)?;
-        settings.limits = recipe.input_limits;
-        settings.not_before = recipe.not_before;
-        settings.allow_untrusted = recipe.allow_untrusted;
-        settings.ca_file = recipe.ca_file.clone();
-        settings.proxy = recipe.proxy.clone();
-        settings.shared = recipe.shared_cache.clone();
-        let fetcher = Fetcher::new(settings, reporter)?;
+        let fetcher = fetcher(recipe, reporter)?;
         let spool_directory = fetcher.temporary_directory();
         let memo = Arc::new(fetcher.memo(&memo_name(recipe))?);
         Ok(Self {
@@ -156,6 +162,8 @@ impl<'a> Assembly<'a> {
             memo,
             signing_key,
             notes: Notes { reporter, all: Mutex::default() },
+            locking,
+            libraries: Mutex::default(),
         })
     }
 
@@ -174,7 +182,7 @@ impl<'a> Assembly<'a> {
         // One that is there is locked at once; one that is not is made when there is something to put in.
         let there = recipe.output.is_dir().then(|| OutputDirectory::open(&recipe.output)).transpose()?;
         let is_new = there.is_none();
-        let image = self.run()?;
+        let image = self.run().map_err(|error| self.locking.explain(error))?;
         let output = match there {
             Some(output) => output,
             None => OutputDirectory::open(&recipe.output)?,
@@ -284,6 +292,7 @@ impl<'a> Assembly<'a> {
             }
             let tree = tree.validate()?;
             special::check(&tree, &recipe.allow_special)?;
+            let lock = self.lock_chosen(&packages, &selection, &world.wanted)?;
             return Ok(Image {
                 tree,
                 release,
@@ -299,6 +308,7 @@ impl<'a> Assembly<'a> {
                 sizes_before: rewritten.sizes_before,
                 unfollowed: pruned.unfollowed,
                 inputs,
+                lock,
             });
         }
     }
@@ -398,10 +408,20 @@ impl<'a> Assembly<'a> {
             return Ok(closure);
         }
         let root = self.recipe.sysroot.clone().unwrap_or_else(|| PathBuf::from("/"));
-        let added = sysroot::add(tree, &root, &glibc, self.recipe.arch, self.recipe.source_date_epoch)?;
+        let number = match &self.locking {
+            Locking::Locked(locked) => locked.add_libraries(self, tree, &root)?,
+            Locking::None | Locking::Renewed(_) => {
+                let epoch = self.recipe.source_date_epoch;
+                let added = sysroot::add(tree, &root, &glibc, self.recipe.arch, epoch)?;
+                if let Locking::Renewed(_) = &self.locking {
+                    let locked = lock::libraries(tree, &added)?;
+                    *self.libraries.lock().unwrap_or_else(PoisonError::into_inner) = locked;
+                }
+                added.len()
+            }
+        };
         self.notes.note(format!(
-            "{} shared libraries for glibc come from {}",
-            added.len(),
+            "{number} shared libraries for glibc come from {}",
             match &self.recipe.sysroot {
                 Some(root) => format!("the sysroot {}", root.display()),
                 None => "this machine".to_owned(),
@@ -411,6 +431,22 @@ impl<'a> Assembly<'a> {
         closure.check()?;
         Ok(closure)
     }
+}
+
+/// As the recipe says.
+fn fetcher<'a>(recipe: &Recipe, reporter: &'a dyn Reporter) -> Result<Fetcher<'a>, AssembleError> {
+    let mut settings = FetchSettings::new(&recipe.cache);
+    settings.offline = recipe.offline;
+    settings.jobs = recipe.jobs;
+    settings.keys = load_keys(&recipe.keys)?;
+    settings.repository_keys = load_repository_keys(&recipe.repositories, &settings.keys)?;
+    settings.limits = recipe.input_limits;
+    settings.not_before = recipe.not_before;
+    settings.allow_untrusted = recipe.allow_untrusted;
+    settings.ca_file = recipe.ca_file.clone();
+    settings.proxy = recipe.proxy.clone();
+    settings.shared = recipe.shared_cache.clone();
+    Ok(Fetcher::new(settings, reporter)?)
 }
 
 /// What the user is told beside the result: each thing once, as an event and in the manifest.

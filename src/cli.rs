@@ -15,12 +15,14 @@ mod check;
 mod diff;
 mod environment;
 mod failure;
+mod fetch;
 mod guest_flags;
 mod index;
 mod init;
 mod interrupt;
 mod keys;
 mod launch;
+mod lock;
 mod output_file;
 mod pack;
 mod progress;
@@ -33,6 +35,7 @@ mod signing;
 mod summary;
 mod table;
 mod terminal;
+mod vendor;
 mod verify;
 mod why;
 
@@ -65,6 +68,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Assemble(Box<assemble::AssembleArgs>),
+    Lock(Box<lock::LockArgs>),
+    Fetch(Box<fetch::FetchArgs>),
+    Vendor(Box<vendor::VendorArgs>),
     Launch(launch::LaunchArgs),
     Verify(verify::VerifyArgs),
     Check(check::CheckArgs),
@@ -107,6 +113,9 @@ impl Verb {
     fn mode(&self) -> OutputMode {
         match self {
             Self::Assemble(args) => args.mode(),
+            Self::Lock(args) => args.mode(),
+            Self::Fetch(args) => args.mode(),
+            Self::Vendor(args) => args.mode(),
             Self::Verify(args) => args.mode(),
             Self::Check(args) => args.mode(),
             Self::Analyze(args) => args.mode(),
@@ -135,6 +144,9 @@ impl Verb {
         }
         match self {
             Self::Assemble(args) => args.run(terminal, environment),
+            Self::Lock(args) => args.run(terminal, environment),
+            Self::Fetch(args) => args.run(terminal, environment),
+            Self::Vendor(args) => args.run(terminal, environment),
             Self::Launch(args) => args.run(terminal, environment),
             Self::Verify(args) => args.run(terminal, environment),
             Self::Check(args) => args.run(terminal),

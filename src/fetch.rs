@@ -9,6 +9,7 @@
 //! - `transport`: HTTP downloads, by the proxies of `proxy`, from an `address`.
 //! - `cache`: what came and was verified, shared by all runs.
 //! - `index` and `package`: the chain from a trusted key to each file.
+//! - `locked`: the same where a lock stands in place of an index.
 //!
 //! Local repositories are read where they stand: nothing of them is copied to the cache, and everything is
 //! verified as if it had come from the network.
@@ -25,6 +26,7 @@ mod error;
 mod index;
 mod kept;
 mod keys;
+mod locked;
 mod package;
 mod proxy;
 mod shared;
@@ -41,6 +43,7 @@ pub use cache::hash_rest as sha256_of_rest;
 pub use error::{FetchError, FetchErrorKind, Member};
 pub use index::VerifiedIndex;
 pub use keys::{load_keys, load_repository_keys};
+pub use locked::{Identified, LockedSources, VENDORED_FILES, VENDORED_KEYS, vendored_file};
 pub use package::{Owner, VerifiedApk};
 
 use address::Address;
@@ -465,24 +468,58 @@ impl<'a> Fetcher<'a> {
         let unpack = |file: File, path: &Path, location: &str| {
             package::unpack(file, path, location, index, entry, filter, verification)
         };
+        if let Some(path) = index.locked_file(entry) {
+            let (file, location) = open_local(path)?;
+            return unpack(file, path, &location);
+        }
+        match self.place(index, entry)? {
+            Place::Local(path) => {
+                let (file, location) = open_local(&path)?;
+                unpack(file, &path, &location)
+            }
+            Place::Remote(address) => self.package_at(&address, entry, &unpack),
+        }
+    }
+
+    /// Where the package of an entry is.
+    fn place(&self, index: &VerifiedIndex, entry: &IndexEntry) -> Result<Place, FetchError> {
         let below = index.package_path(entry)?;
-        match index.repository() {
+        Ok(match index.repository() {
             Repository::Directory(directory) => {
                 let root = match is_index(directory.as_os_str().as_encoded_bytes()) {
                     true => directory.parent().unwrap_or(Path::new("")),
                     false => directory,
                 };
-                let path = root.join(below);
-                let (file, location) = open_local(&path)?;
-                unpack(file, &path, &location)
+                Place::Local(root.join(below))
             }
             Repository::Url(url) => {
                 let root = match is_index(url.as_bytes()) {
                     true => url.rsplit_once('/').map_or("", |(root, _)| root),
                     false => url.trim_end_matches('/'),
                 };
-                let address = Address::parse(&format!("{root}/{below}"))?;
-                self.package_at(&address, entry, &unpack)
+                Place::Remote(Address::parse(&format!("{root}/{below}"))?)
+            }
+        })
+    }
+
+    /// The file of a package that was fetched before: where it stands, or the cache's.
+    fn open_package(
+        &self,
+        index: &VerifiedIndex,
+        entry: &IndexEntry,
+    ) -> Result<(File, PathBuf, String), FetchError> {
+        let local = |path: &Path| open_local(path).map(|(file, location)| (file, path.to_owned(), location));
+        if let Some(path) = index.locked_file(entry) {
+            return local(path);
+        }
+        match self.place(index, entry)? {
+            Place::Local(path) => local(&path),
+            Place::Remote(address) => {
+                let sha256 = self.cache.reference(&package_key(entry)).and_then(|there| there.object());
+                let Some(sha256) = sha256 else { return Err(self.offline(&address)) };
+                let file = self.cache.open_object(&sha256, |path| self.warn_damaged(path))?;
+                let file = file.ok_or_else(|| self.offline(&address))?;
+                Ok((file, self.cache.object_path(&sha256), address.to_string()))
             }
         }
     }
@@ -495,8 +532,7 @@ impl<'a> Fetcher<'a> {
     ) -> Result<VerifiedApk, FetchError> {
         let name = entry.file_name();
         let location = address.to_string();
-        // Not by its address: the same package of another mirror is the same.
-        let key = format!("package {} {}", entry.control_hash, entry.size);
+        let key = package_key(entry);
         let cached = || -> Result<Option<VerifiedApk>, FetchError> {
             let Some(sha256) = self.cache.reference(&key).and_then(|reference| reference.object()) else {
                 return Ok(None);
@@ -640,6 +676,17 @@ impl<'a> Fetcher<'a> {
             .filter_map(|place| place.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
             .collect()
     }
+}
+
+/// Where a package is.
+enum Place {
+    Local(PathBuf),
+    Remote(Address),
+}
+
+/// The key of a package's reference in the cache. Not its address: the same package of another mirror is the same.
+fn package_key(entry: &IndexEntry) -> String {
+    format!("package {} {}", entry.control_hash, entry.size)
 }
 
 /// An address as it may be shown: without the user name and password that may stand in it, and without a query,

@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod image;
 pub mod kernel;
 pub mod layer;
+pub mod lock;
 pub mod os_error;
 pub mod prune;
 pub mod recipe;

@@ -94,6 +94,10 @@ pub struct Recipe {
     pub cache: PathBuf,
     /// Never use the network.
     pub offline: bool,
+    /// A `leanfs.lock`: use exactly what it says, or fail.
+    pub lock: Option<PathBuf>,
+    /// A directory of `leanfs vendor`, where what is locked is looked for first.
+    pub vendor: Option<PathBuf>,
     /// How many downloads and compressions at a time.
     pub jobs: usize,
     /// A file of PEM certificates to trust for `https://` instead of the built-in ones.
@@ -143,6 +147,8 @@ impl Recipe {
             sign_manifest: None,
             cache: cache.into(),
             offline: false,
+            lock: None,
+            vendor: None,
             jobs: std::thread::available_parallelism().map_or(1, Into::into),
             ca_file: None,
             shared_cache: None,

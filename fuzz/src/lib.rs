@@ -7,6 +7,7 @@ mod adb;
 mod apk;
 mod beam;
 mod elf;
+mod lock;
 mod sbom;
 
 pub use adb::apk_adb;
@@ -15,13 +16,14 @@ pub use apk::{
 };
 pub use beam::{beam_app, beam_boot, beam_code, beam_lock, beam_module, beam_rel, beam_term};
 pub use elf::{elf_read, elf_strip};
+pub use lock::lock;
 pub use sbom::sbom;
 
 /// A function that is fuzzed.
 pub type Entry = fn(&[u8]);
 
 /// All of them, by the names of the targets.
-pub const ENTRIES: [(&str, Entry); 19] = [
+pub const ENTRIES: [(&str, Entry); 20] = [
     ("elf_read", elf_read),
     ("elf_strip", elf_strip),
     ("beam_module", beam_module),
@@ -41,4 +43,5 @@ pub const ENTRIES: [(&str, Entry); 19] = [
     ("apk_adb", apk_adb),
     ("beam_lock", beam_lock),
     ("sbom", sbom),
+    ("lock", lock),
 ];

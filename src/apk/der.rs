@@ -90,12 +90,17 @@ pub(super) fn rsa_public_numbers(pkcs1: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// An `RSAPublicKey` of these numbers, big-endian and without leading zeros.
 pub(super) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
-    let integer = |number: &[u8]| {
+    sequence_of_integers(&[modulus, exponent])
+}
+
+/// A `SEQUENCE` of `INTEGER`s of these numbers, big-endian, positive and without leading zeros.
+pub(super) fn sequence_of_integers(numbers: &[&[u8]]) -> Vec<u8> {
+    let integer = |number: &&[u8]| {
         // A set first bit would make it negative; nothing at all is no number.
         let zero: &[u8] = if number.first().is_none_or(|first| first & 0x80 != 0) { &[0] } else { &[] };
-        element(INTEGER, &[zero, number].concat())
+        element(INTEGER, &[zero, *number].concat())
     };
-    element(SEQUENCE, &[integer(modulus), integer(exponent)].concat())
+    element(SEQUENCE, &numbers.iter().map(integer).collect::<Vec<_>>().concat())
 }
 
 /// `SubjectPublicKeyInfo` around a key.
@@ -111,7 +116,8 @@ pub(super) fn spki(subject: Subject<'_>) -> Vec<u8> {
     element(SEQUENCE, &[algorithm, bits].concat())
 }
 
-fn without_zeros(number: &[u8]) -> &[u8] {
+/// A big-endian number as DER wants it.
+pub(super) fn without_zeros(number: &[u8]) -> &[u8] {
     &number[number.iter().take_while(|&&byte| byte == 0).count()..]
 }
 

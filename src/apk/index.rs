@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use super::checksum::Checksum;
 use super::member;
 use super::package_info::{package_name, package_version};
-use super::{ApkError, Dependency, Quoted, Signature, segment};
+use super::{ApkError, Dependency, PackageInfo, Quoted, Signature, segment};
 
 /// The most bytes of all signatures of an index together, unpacked: one has less than 2 kB.
 const MOST_SIGNATURE_BYTES: u64 = 1 << 20;
@@ -112,6 +112,29 @@ impl IndexEntry {
             replaces_priority: None,
             provider_priority: None,
             unusable: None,
+        }
+    }
+
+    /// The entry of a package that says `info` of itself, in a file of `size` bytes. Indexes of format v2 leave
+    /// [`IndexEntry::replaces`] out.
+    pub fn of_package(info: PackageInfo, control_hash: Checksum, size: u64) -> Self {
+        Self {
+            arch: info.arch,
+            size,
+            installed_size: info.installed_size,
+            description: info.description,
+            url: info.url,
+            license: info.license,
+            origin: info.origin,
+            maintainer: info.maintainer,
+            build_time: info.build_time,
+            commit: info.commit,
+            depends: info.depends,
+            provides: info.provides,
+            install_if: info.install_if,
+            replaces: info.replaces,
+            provider_priority: info.provider_priority,
+            ..Self::new(info.name, info.version, control_hash)
         }
     }
 

@@ -197,7 +197,7 @@ impl Lines {
 
 /// A package's name, which becomes part of a file's name: letters, digits and `+-._` only, and no dot or dash
 /// first.
-pub(super) fn package_name(text: &str) -> Result<&str, String> {
+pub(crate) fn package_name(text: &str) -> Result<&str, String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
     let virtual_or_option = text.starts_with(['.', '-']);
     if text.is_empty() || text.len() > 128 || virtual_or_option || !text.bytes().all(good) {
@@ -208,7 +208,7 @@ pub(super) fn package_name(text: &str) -> Result<&str, String> {
 
 /// A package's version, which becomes part of a file's name. Alpine has packages whose versions are none by the
 /// grammar (`0.99f7-r0`), so it is only letters, digits and `+-._~`, a letter or digit first.
-pub(super) fn package_version(text: &str) -> Result<&str, String> {
+pub(crate) fn package_version(text: &str) -> Result<&str, String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._~".contains(&byte);
     let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
     if text.len() > 128 || !begins_well || !text.bytes().all(good) {

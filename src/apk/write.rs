@@ -4,6 +4,7 @@
 //! Everything is a function of what is given: no clock, no randomness (an RSA signature by PKCS#1 v1.5 has
 //! none), names in order. Signatures are over SHA-256 (`.SIGN.RSA256.`), which `apk` reads since 2.7 and 3.0.
 
+mod generate;
 mod index;
 mod key;
 mod package;

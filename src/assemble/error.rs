@@ -14,6 +14,7 @@ use crate::layer::package_db::PackageDbError;
 use crate::layer::release::ReleaseError;
 use crate::layer::special::SpecialError;
 use crate::layer::start::StartError;
+use crate::lock::LockError;
 use crate::os_error;
 use crate::prune::PruneError;
 use crate::report::limit::LimitError;
@@ -190,6 +191,74 @@ pub enum AssembleError {
     /// The outputs are too large; they were given up.
     #[error("the image is larger than it may be")]
     TooLarge(#[from] LimitError),
+    /// A lock that can't be read.
+    #[error("{} can't be read", .path.display())]
+    ReadLock {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// A lock that makes no sense.
+    #[error("what is locked can't be told")]
+    Lock(#[from] LockError),
+    /// Nothing is locked for the architecture.
+    #[error("{} has nothing for {arch}", .lock.display())]
+    ArchNotLocked {
+        /// The lock.
+        lock: PathBuf,
+        /// The image's architecture.
+        arch: crate::arch::Arch,
+    },
+    /// The recipe is not the one that was locked.
+    #[error("{} was made for another recipe: {}", .lock.display(), .differences.join("; "))]
+    RecipeChanged {
+        /// The lock.
+        lock: PathBuf,
+        /// Each setting in words.
+        differences: Vec<String>,
+    },
+    /// Something is wanted that was not wanted, or was not there, when the lock was made.
+    #[error("{} does not have {what}, which is wanted now", .lock.display())]
+    NotLocked {
+        /// The lock.
+        lock: PathBuf,
+        /// A name.
+        what: String,
+    },
+    /// The locked packages don't satisfy what is wanted.
+    #[error("the packages in {} don't satisfy what is wanted now", .lock.display())]
+    LockUnsolved {
+        /// The lock.
+        lock: PathBuf,
+        /// Why not.
+        source: ResolveError,
+    },
+    /// A library of the sysroot can't be read.
+    #[error("{} can't be read", .path.display())]
+    ReadLibrary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// Something of a vendor directory can't be read or written.
+    #[error("{} can't be vendored", .path.display())]
+    Vendor {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The index of a vendor directory can't be made.
+    #[error("the index can't be made")]
+    Sign(#[source] crate::apk::ApkError),
+    /// A package that is to be renewed and isn't locked.
+    #[error("{name} can't be renewed: it is not among the packages that are locked")]
+    NothingToUpdate {
+        /// The name.
+        name: String,
+    },
     /// leanfs is wrong.
     #[error("a bug in leanfs: {0}")]
     Bug(String),
@@ -214,7 +283,15 @@ impl AssembleError {
     /// What it means.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Package { .. } | Self::SigningKey { .. } => FailureKind::Usage,
+            Self::Package { .. }
+            | Self::SigningKey { .. }
+            | Self::ReadLock { .. }
+            | Self::Lock(_)
+            | Self::NothingToUpdate { .. } => FailureKind::Usage,
+            Self::ArchNotLocked { .. }
+            | Self::RecipeChanged { .. }
+            | Self::NotLocked { .. }
+            | Self::LockUnsolved { .. } => FailureKind::Unverified,
             Self::Fetch(error) => match error.kind() {
                 FetchErrorKind::Unverified => FailureKind::Unverified,
                 FetchErrorKind::Network => FailureKind::Network,
@@ -277,6 +354,17 @@ impl AssembleError {
                  architecture is installed (rustup target add)"
                     .to_owned(),
             ),
+            Self::ReadLock { .. } => Some("`leanfs lock` makes it".to_owned()),
+            Self::Lock(error) => Some(error.hint()),
+            Self::ArchNotLocked { arch, .. } => Some(format!("run `leanfs lock --arch {arch}`")),
+            Self::RecipeChanged { .. } => Some(
+                "run `leanfs lock`, which keeps what it can, or undo the change".to_owned(),
+            ),
+            Self::NotLocked { .. } | Self::LockUnsolved { .. } => Some(
+                "run `leanfs lock`, which adds it and keeps the rest, or `leanfs lock --update`, which renews everything"
+                    .to_owned(),
+            ),
+            Self::NothingToUpdate { .. } => Some("leanfs.lock has the names".to_owned()),
             Self::Trace { .. } => Some("`leanfs verify --trace FILE` writes one".to_owned()),
             Self::Adapt(_) => Some("let the release bring its own Erlang/OTP (`include_erts: true`)".to_owned()),
             Self::ReadRelease(_)
@@ -285,7 +373,10 @@ impl AssembleError {
             | Self::Overlay(_)
             | Self::PackageDb(_)
             | Self::Tree(_)
+            | Self::Vendor { .. }
+            | Self::ReadLibrary { .. }
             | Self::Bug(_) => None,
+            Self::Sign(error) => error.hint(),
         }
     }
 }

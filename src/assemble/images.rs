@@ -17,6 +17,7 @@ use crate::image::target::Target;
 use crate::image::{ImageError, cpio, erofs, ext4, oci, squashfs, tar};
 use crate::kernel;
 use crate::layer::init_conf;
+use crate::lock::FileRole;
 use crate::recipe::{Compression, DataSettings, ImageFormat, ImageSpec, Uuid};
 use crate::report::Event;
 use crate::report::component::{Component, Group};
@@ -425,7 +426,11 @@ impl Writer<'_> {
         let Some(kernel) = &self.image.kernel else {
             return Err(AssembleError::NoKernel { format: spec.format });
         };
-        let (stub_path, stub) = efi_stub(spec, recipe.arch)?;
+        let stub_path = efi_stub(spec, recipe.arch);
+        let locked = self.assembly.locked_file(FileRole::EfiStub, &stub_path.to_string_lossy())?;
+        let found = locked.as_ref().unwrap_or(&stub_path);
+        let size = fs_err::metadata(found).map_err(|source| AssembleError::NoEfiStub { source })?.len();
+        let stub = Content::from_path(found.clone(), size);
         let mut command_line = super::manifest::command_line(recipe.arch);
         let initramfs = if spec.root_format().is_file_system() {
             let partition = Guid::from_bytes(self.uuid(spec, ROOT_PARTITION).0);
@@ -681,20 +686,16 @@ fn with_roots(images: &[ImageSpec]) -> Vec<ImageSpec> {
     specs
 }
 
-/// The program that starts kernel and initramfs in a unified kernel image.
-pub(super) fn efi_stub(spec: &ImageSpec, arch: Arch) -> Result<(PathBuf, Content), AssembleError> {
-    let path = spec.efi_stub.clone().unwrap_or_else(|| {
+/// Where the program is that starts kernel and initramfs in a unified kernel image.
+pub(super) fn efi_stub(spec: &ImageSpec, arch: Arch) -> PathBuf {
+    spec.efi_stub.clone().unwrap_or_else(|| {
         let name = match arch {
             Arch::X86_64 => "x64",
             Arch::Aarch64 => "aa64",
             Arch::Riscv64 => "riscv64",
         };
         PathBuf::from(format!("/usr/lib/systemd/boot/efi/linux{name}.efi.stub"))
-    });
-    match fs_err::metadata(&path) {
-        Ok(metadata) => Ok((path.clone(), Content::from_path(path, metadata.len()))),
-        Err(source) => Err(AssembleError::NoEfiStub { source }),
-    }
+    })
 }
 
 /// The layers of a container image, the lowest first.

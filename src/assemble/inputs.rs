@@ -59,7 +59,7 @@ impl Assembly<'_> {
         }
         for spec in &recipe.images {
             if matches!(spec.format, ImageFormat::Disk | ImageFormat::Qcow2) {
-                let stub = file("efi-stub", &efi_stub(spec, recipe.arch)?.0)?;
+                let stub = file("efi-stub", &efi_stub(spec, recipe.arch))?;
                 if !all.contains(&stub) {
                     all.push(stub);
                 }

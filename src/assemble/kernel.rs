@@ -7,6 +7,7 @@ use super::{AssembleError, Assembly};
 use crate::arch::Arch;
 use crate::image::compress::DecompressorFeatures;
 use crate::kernel;
+use crate::lock::FileRole;
 use crate::recipe::{Compression, ImageFormat, ImageSpec, KernelSource};
 use crate::report::manifest::PackageInfo;
 use crate::tree::{Content, LayerKind, Metadata, Node, Origin, Tree, TreePath};
@@ -88,7 +89,10 @@ pub(super) fn select(
     let arch = assembly.recipe.arch;
     match &assembly.recipe.kernel {
         KernelSource::None => Ok(None),
-        KernelSource::File(path) => {
+        KernelSource::File(given) => {
+            let path = &assembly
+                .locked_file(FileRole::Kernel, &given.to_string_lossy())?
+                .unwrap_or_else(|| given.clone());
             let size = fs_err::metadata(path)
                 .map_err(|source| kernel::KernelError::Read { name: path.display().to_string(), source })?
                 .len();
@@ -96,8 +100,8 @@ pub(super) fn select(
                 kernel::from_file(Content::from_path(path.clone(), size), &path.display().to_string(), arch)?;
             Ok(Some(ImageKernel {
                 image: kernel.image,
-                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 package: None,
+                name: given.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 decompressor: DecompressorFeatures::default(),
                 modules: kernel.modules,
                 root_modules: Vec::new(),
@@ -105,7 +109,7 @@ pub(super) fn select(
             }))
         }
         KernelSource::Package(name) => {
-            let Some((index, entry)) = packages.named(name)? else {
+            let Some((source, entry)) = packages.named(name)? else {
                 return Err(AssembleError::NoKernelPackage {
                     name: name.clone(),
                     repositories: packages.repositories(),
@@ -113,7 +117,7 @@ pub(super) fn select(
             };
             let is_config = |path: &TreePath| path.as_bytes().starts_with(b"boot/config-");
             let apk = packages
-                .fetch_one(index, entry, "kernel", &|path| kernel::is_wanted(path) || is_config(path))?;
+                .fetch_one((source, entry), "kernel", &|path| kernel::is_wanted(path) || is_config(path))?;
             let recipe = assembly.recipe;
             let data: &[&str] = if recipe.data.is_some() { &["virtio_blk", "ext4"] } else { &[] };
             let kernel = kernel::from_package(apk.tree(), arch, data)?;
@@ -128,6 +132,7 @@ pub(super) fn select(
                 .and_then(|(_, content)| content.read(MOST_CONFIG_BYTES).ok())
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             let decompressor = config.as_deref().map(|config| features(config, arch)).unwrap_or_default();
+            let index = &packages.sources()?[source].index;
             Ok(Some(ImageKernel {
                 image: kernel.image,
                 name: entry.full_name(),

@@ -9,6 +9,7 @@ use super::{AssembleError, Assembly};
 use crate::apk::Dependency;
 use crate::layer::otp::{self, Otp};
 use crate::layer::release::Release;
+use crate::lock::FileRole;
 use crate::recipe::OtpSource;
 use crate::tree::{Tree, TreePath};
 
@@ -70,12 +71,18 @@ impl Assembly<'_> {
             OtpSource::Automatic if release.own_erts.is_some() => Ok(OtpChoice::Release),
             OtpSource::Automatic | OtpSource::Packages => Ok(OtpChoice::Packages),
             OtpSource::Tarball { path, sha256 } => {
+                if let Some(path) = self.locked_file(FileRole::Otp, &path.to_string_lossy())? {
+                    return open(&path);
+                }
                 if let Some(expected) = sha256 {
                     self.fetcher.local_tarball(path, *expected)?;
                 }
                 open(path)
             }
-            OtpSource::Url { url, sha256 } => open(&self.fetcher.tarball(url, *sha256)?),
+            OtpSource::Url { url, sha256 } => match self.locked_file(FileRole::Otp, url)? {
+                Some(path) => open(&path),
+                None => open(&self.fetcher.tarball(url, *sha256)?),
+            },
         }
     }
 
@@ -88,9 +95,10 @@ impl Assembly<'_> {
     ) -> Result<Vec<Dependency>, AssembleError> {
         let candidates = otp::package_candidates(&release.erts_version);
         let mut main = None;
-        for candidate in candidates.iter().rev() {
+        for candidate in &candidates {
             if packages.has(candidate.as_str())? {
                 main = Some(candidate.clone());
+                break;
             }
         }
         let Some(main) = main else {

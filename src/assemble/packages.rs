@@ -1,17 +1,18 @@
 //! Packages: which are asked for, which are selected, and their verified contents.
 
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::lock::Locking;
 use super::{AssembleError, Assembly};
-use crate::apk::{Dependency, IndexEntry, PublicKey, keys};
+use crate::apk::{Checksum, Dependency, Index, IndexEntry, PublicKey, keys};
 use crate::fetch::{VerifiedApk, VerifiedIndex, load_keys, load_repository_keys};
 use crate::layer::packages::Package;
-use crate::recipe::Repository;
 use crate::report::manifest::{LeftOut, PackageInfo};
 use crate::report::{Event, Stage};
-use crate::resolve::Repositories;
+use crate::resolve::{Repositories, ResolveError, Selected, Solution};
 use crate::tree::TreePath;
 
 /// Dependencies that stand for a shell: packages have them for their scripts, which never run.
@@ -20,10 +21,24 @@ const SHELL: [&str; 2] = ["/bin/sh", "cmd:sh"];
 /// The repositories, read when something is first asked of them, and the packages that were fetched.
 pub(super) struct Packages<'a> {
     assembly: &'a Assembly<'a>,
-    indexes: OnceCell<Vec<VerifiedIndex>>,
+    sources: OnceCell<Vec<Source>>,
     /// Keys that may sign, and those of single repositories.
     keys: OnceCell<Vec<PublicKey>>,
     fetched: RefCell<BTreeMap<String, Arc<VerifiedApk>>>,
+    /// Names that were asked for and that nothing has.
+    absent: RefCell<BTreeSet<String>>,
+    /// What was fetched without what it depends on: the place of its source, and its entry.
+    alone: RefCell<Vec<(usize, IndexEntry)>>,
+    /// What stays as it is locked, by name, while a lock is made.
+    pins: RefCell<BTreeMap<String, Checksum>>,
+}
+
+/// A repository, or what a lock has of one.
+pub(super) struct Source {
+    pub(super) index: VerifiedIndex,
+    pub(super) tag: Option<String>,
+    /// What a lock calls it.
+    pub(super) label: String,
 }
 
 /// A package in the image.
@@ -38,6 +53,15 @@ pub(super) struct UsedPackage {
     pub(super) wanted_by: Vec<String>,
 }
 
+/// A package that was chosen.
+#[derive(Debug, Clone)]
+pub(super) struct Chosen {
+    /// The place of its source.
+    pub(super) source: usize,
+    pub(super) entry: IndexEntry,
+    pub(super) wanted_by: Vec<String>,
+}
+
 /// What was selected for one world.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
@@ -45,6 +69,8 @@ pub(super) struct Selection {
     pub(super) packages: Vec<UsedPackage>,
     /// What was resolved and then left out.
     pub(super) left_out: Vec<LeftOut>,
+    /// Both, in the order of installation, and whether they are in the image.
+    pub(super) resolved: Vec<(Chosen, bool)>,
 }
 
 impl Selection {
@@ -65,18 +91,32 @@ impl Selection {
 
 impl<'a> Packages<'a> {
     pub(super) fn new(assembly: &'a Assembly<'a>) -> Self {
-        Self { assembly, indexes: OnceCell::new(), keys: OnceCell::new(), fetched: RefCell::default() }
+        Self {
+            assembly,
+            sources: OnceCell::new(),
+            keys: OnceCell::new(),
+            fetched: RefCell::default(),
+            absent: RefCell::default(),
+            alone: RefCell::default(),
+            pins: RefCell::default(),
+        }
     }
 
-    fn indexes(&self) -> Result<&[VerifiedIndex], AssembleError> {
-        if let Some(indexes) = self.indexes.get() {
-            return Ok(indexes);
+    /// Where packages come from, the most wanted first.
+    pub(super) fn sources(&self) -> Result<&[Source], AssembleError> {
+        if let Some(sources) = self.sources.get() {
+            return Ok(sources);
         }
-        let recipe = self.assembly.recipe;
-        let places: Vec<Repository> =
-            recipe.repositories.iter().map(|source| source.repository.clone()).collect();
-        let read = self.assembly.fetcher.indexes(&places, recipe.arch)?;
-        Ok(self.indexes.get_or_init(|| read))
+        let read = match &self.assembly.locking {
+            Locking::Locked(locked) => locked.sources(self.assembly)?,
+            Locking::None => self.assembly.repositories()?,
+            Locking::Renewed(renewal) => {
+                let (sources, pins) = renewal.sources(self.assembly)?;
+                *self.pins.borrow_mut() = pins;
+                sources
+            }
+        };
+        Ok(self.sources.get_or_init(|| read))
     }
 
     /// Whose packages an index has, if one of Alpine's keys signed it. A key is known by what it is, not by its name.
@@ -98,41 +138,67 @@ impl<'a> Packages<'a> {
         if all.is_empty() { "no repository at all".to_owned() } else { all.join(", ") }
     }
 
+    /// Names that were asked for and that nothing has.
+    pub(super) fn absent(&self) -> BTreeSet<String> {
+        self.absent.borrow().clone()
+    }
+
+    /// What was fetched without what it depends on.
+    pub(super) fn alone(&self) -> Vec<(usize, IndexEntry)> {
+        self.alone.borrow().clone()
+    }
+
+    /// Writes down that nothing has a name; of a lock only if nothing had it then.
+    fn note_absent(&self, name: &str) -> Result<(), AssembleError> {
+        if let Locking::Locked(locked) = &self.assembly.locking {
+            locked.check_absent(name)?;
+        }
+        self.absent.borrow_mut().insert(name.to_owned());
+        Ok(())
+    }
+
     /// Whether a package of that name, or one that provides it, is there.
     pub(super) fn has(&self, name: &str) -> Result<bool, AssembleError> {
-        Ok(self
-            .indexes()?
-            .iter()
-            .flat_map(|index| &index.index().entries)
-            .any(|entry| entry.name == name || entry.provides.iter().any(|provided| provided.name == name)))
+        let mut entries = self.sources()?.iter().flat_map(|source| &source.index.index().entries);
+        let has = entries
+            .any(|entry| entry.name == name || entry.provides.iter().any(|provided| provided.name == name));
+        if !has {
+            self.note_absent(name)?;
+        }
+        Ok(has)
     }
 
     /// The highest version of the package of exactly that name, from the first repository that has it.
-    pub(super) fn named(&self, name: &str) -> Result<Option<(&VerifiedIndex, &IndexEntry)>, AssembleError> {
-        let tags = self.assembly.recipe.repositories.iter().map(|source| &source.tag);
-        Ok(self
-            .indexes()?
+    pub(super) fn named(&self, name: &str) -> Result<Option<(usize, &IndexEntry)>, AssembleError> {
+        let sources = self.sources()?;
+        let pins = self.pins.borrow();
+        let found = sources
             .iter()
-            .zip(tags)
+            .enumerate()
             // What is in a tagged repository must be asked for with the tag.
-            .filter(|(_, tag)| tag.is_none())
-            .flat_map(|(index, _)| index.index().entries.iter().map(move |entry| (index, entry)))
-            .filter(|(_, entry)| entry.name == name && entry.unusable.is_none())
+            .filter(|(_, source)| source.tag.is_none())
+            .flat_map(|(place, source)| source.index.index().entries.iter().map(move |entry| (place, entry)))
+            .filter(|(_, entry)| entry.name == name && entry.unusable.is_none() && may_be(entry, &pins))
             .reduce(|best, next| match crate::apk::version::compare(&next.1.version, &best.1.version) {
                 std::cmp::Ordering::Greater => next,
                 _ => best,
-            }))
+            });
+        if found.is_none() {
+            self.note_absent(name)?;
+        }
+        Ok(found)
     }
 
     /// One package, unpacked as far as `keep` says, which is called `what`, without what it depends on.
     pub(super) fn fetch_one(
         &self,
-        index: &VerifiedIndex,
-        entry: &IndexEntry,
+        (place, entry): (usize, &IndexEntry),
         what: &str,
         keep: &(dyn Fn(&TreePath) -> bool + Sync),
     ) -> Result<VerifiedApk, AssembleError> {
+        let index = &self.sources()?[place].index;
         let fetched = self.assembly.fetcher.kept_packages(&[(index, entry)], what, &|_, path| keep(path))?;
+        self.alone.borrow_mut().push((place, entry.clone()));
         fetched.into_iter().next().ok_or_else(|| AssembleError::Bug("a package was lost".to_owned()))
     }
 
@@ -142,36 +208,29 @@ impl<'a> Packages<'a> {
         if world.is_empty() {
             return Ok(Selection::default());
         }
-        let indexes = self.indexes()?;
-        let arch = self.assembly.recipe.arch.alpine();
-        let sources = self.assembly.recipe.repositories.iter().zip(indexes);
-        let solution = sources
-            .fold(Repositories::default(), |all, (source, index)| {
-                all.with(source.tag.as_deref(), index.index())
-            })
-            .for_arch(arch)
-            .resolve(world)?;
-        let is_shell = |dependency: &Dependency| SHELL.contains(&dependency.name.as_str());
-        let (solution, left_out) = if shell { (solution, Vec::new()) } else { solution.without(is_shell) };
-        let left_out = left_out
-            .into_iter()
-            .map(|selected| LeftOut {
-                name: selected.entry.full_name(),
+        let sources = self.sources()?;
+        let resolved = self.choose(world, shell)?;
+        let left_out = resolved
+            .iter()
+            .filter(|(_, is_in_image)| !is_in_image)
+            .map(|(chosen, _)| LeftOut {
+                name: chosen.entry.full_name(),
                 reason: format!(
                     "only a shell for package scripts wanted it ({}), and those never run",
-                    selected.wanted_by.join(" → ")
+                    chosen.wanted_by.join(" → ")
                 ),
             })
             .collect();
+        let in_image = || resolved.iter().filter(|(_, is_in_image)| *is_in_image).map(|(chosen, _)| chosen);
 
         let mut missing: Vec<(&VerifiedIndex, &IndexEntry)> = Vec::new();
-        for selected in &solution.packages {
-            if !self.fetched.borrow().contains_key(&selected.entry.full_name()) {
-                missing.push((&indexes[selected.repository], &selected.entry));
+        for chosen in in_image() {
+            if !self.fetched.borrow().contains_key(&chosen.entry.full_name()) {
+                missing.push((&sources[chosen.source].index, &chosen.entry));
                 self.assembly.reporter.report(Event::PackageSelected {
-                    name: selected.entry.name.clone(),
-                    version: selected.entry.version.clone(),
-                    wanted_by: selected.wanted_by.clone(),
+                    name: chosen.entry.name.clone(),
+                    version: chosen.entry.version.clone(),
+                    wanted_by: chosen.wanted_by.clone(),
                 });
             }
         }
@@ -182,31 +241,101 @@ impl<'a> Packages<'a> {
             all.extend(fetched.into_iter().map(|apk| (apk.entry().full_name(), Arc::new(apk))));
         }
         let fetched = self.fetched.borrow();
-        let packages = solution
-            .packages
-            .iter()
-            .map(|selected| {
-                let name = selected.entry.full_name();
+        let packages = in_image()
+            .map(|chosen| {
+                let name = chosen.entry.full_name();
                 let apk = fetched
                     .get(&name)
                     .cloned()
                     .ok_or_else(|| AssembleError::Bug(format!("{name} was lost")))?;
+                let source = &sources[chosen.source];
                 Ok(UsedPackage {
                     apk,
-                    repository: indexes[selected.repository].repository().to_string(),
-                    distribution: self.distribution(&indexes[selected.repository]),
-                    tag: self
-                        .assembly
-                        .recipe
-                        .repositories
-                        .get(selected.repository)
-                        .and_then(|source| source.tag.clone()),
-                    wanted_by: selected.wanted_by.clone(),
+                    repository: source.index.repository().to_string(),
+                    distribution: self.distribution(&source.index),
+                    tag: source.tag.clone(),
+                    wanted_by: chosen.wanted_by.clone(),
                 })
             })
             .collect::<Result<_, AssembleError>>()?;
-        Ok(Selection { packages, left_out })
+        drop(fetched);
+        Ok(Selection { packages, left_out, resolved })
     }
+
+    /// What is chosen for `world`, in the order of installation, and what of it is in the image.
+    fn choose(&self, world: &[Dependency], shell: bool) -> Result<Vec<(Chosen, bool)>, AssembleError> {
+        let solved = self.resolve(world).map(|solution| {
+            let order: Vec<String> =
+                solution.packages.iter().map(|selected| selected.entry.full_name()).collect();
+            let is_shell = |dependency: &Dependency| SHELL.contains(&dependency.name.as_str());
+            let (solution, left_out) =
+                if shell { (solution, Vec::new()) } else { solution.without(is_shell) };
+            let chosen = |selected: Selected| Chosen {
+                source: selected.repository,
+                entry: selected.entry,
+                wanted_by: selected.wanted_by,
+            };
+            let kept = solution.packages.into_iter().map(|selected| (chosen(selected), true));
+            let mut all: Vec<_> =
+                kept.chain(left_out.into_iter().map(|selected| (chosen(selected), false))).collect();
+            let place = |chosen: &Chosen| order.iter().position(|name| *name == chosen.entry.full_name());
+            all.sort_by_cached_key(|(chosen, _)| place(chosen));
+            all
+        });
+        match &self.assembly.locking {
+            Locking::Locked(locked) if locked.is_for(world) => {
+                Ok(locked.chosen(self.sources()?, solved.unwrap_or_default()))
+            }
+            _ => solved,
+        }
+    }
+
+    /// What satisfies `world`, with what is pinned as far as that goes.
+    fn resolve(&self, world: &[Dependency]) -> Result<Solution, AssembleError> {
+        let sources = self.sources()?;
+        let arch = self.assembly.recipe.arch.alpine();
+        let mut pins = self.pins.borrow_mut();
+        let within = |pins: &BTreeMap<String, Checksum>| -> Result<Solution, ResolveError> {
+            // Without pins nothing is copied.
+            let indexes: Vec<Cow<'_, Index>> =
+                sources.iter().map(|source| pinned(source.index.index(), pins)).collect();
+            sources
+                .iter()
+                .zip(&indexes)
+                .fold(Repositories::default(), |all, (source, index)| all.with(source.tag.as_deref(), index))
+                .for_arch(arch)
+                .resolve(world)
+        };
+        match within(&pins) {
+            Err(_) if !pins.is_empty() => {}
+            result => return Ok(result?),
+        }
+        let mut solution = within(&BTreeMap::new())?;
+        // One after the other, those that still solve it together.
+        let mut kept = BTreeMap::new();
+        for (name, identity) in std::mem::take(&mut *pins) {
+            kept.insert(name.clone(), identity);
+            match within(&kept) {
+                Ok(found) => solution = found,
+                Err(_) => drop(kept.remove(&name)),
+            }
+        }
+        *pins = kept;
+        Ok(solution)
+    }
+}
+
+/// An index without what the pins rule out.
+fn pinned<'i>(index: &'i Index, pins: &BTreeMap<String, Checksum>) -> Cow<'i, Index> {
+    if index.entries.iter().all(|entry| may_be(entry, pins)) {
+        return Cow::Borrowed(index);
+    }
+    let entries = index.entries.iter().filter(|entry| may_be(entry, pins)).cloned().collect();
+    Cow::Owned(Index { description: index.description.clone(), entries })
+}
+
+fn may_be(entry: &IndexEntry, pins: &BTreeMap<String, Checksum>) -> bool {
+    pins.get(&entry.name).is_none_or(|pin| pin.identity() == entry.control_hash.identity())
 }
 
 /// Whether the trusted key of that name is one of Alpine's. One key of the user's that only has the name is enough to doubt

@@ -16,7 +16,7 @@ use super::environment::Environment;
 use super::failure::{Because, Failure};
 use super::interrupt;
 use super::progress;
-use super::recipe_flags::{ContentFlags, FetchFlags, ImageFlags, PackageFlags, RecipeFlags};
+use super::recipe_flags::{ContentFlags, FetchFlags, ImageFlags, LockFlags, PackageFlags, RecipeFlags};
 use super::terminal::{OutputMode, Terminal};
 use super::{ModeFlags, summary};
 
@@ -43,6 +43,8 @@ pub(super) struct AssembleArgs {
     #[command(flatten)]
     fetch: FetchFlags,
     #[command(flatten)]
+    lock: LockFlags,
+    #[command(flatten)]
     images: ImageFlags,
     #[command(flatten)]
     mode: ModeFlags,
@@ -54,22 +56,14 @@ impl AssembleArgs {
     }
 
     pub(super) fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
-        match std::fs::metadata(&self.directory) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Failure::unreadable(&self.directory, error));
-            }
-            Ok(metadata) if metadata.is_dir() => {}
-            _ => {
-                return Err(Failure::usage(format!("{} is no directory", self.directory.display()))
-                    .hinted("DIR is the project; name a release with `--release PATH`".to_owned()));
-            }
-        }
+        check_project(&self.directory)?;
         self.packages.warn(terminal);
         let flags = RecipeFlags {
             packages: &self.packages,
             fetch: &self.fetch,
             contents: &self.contents,
-            images: &self.images,
+            formats: &self.images.formats,
+            images: Some(&self.images),
         };
         let display = progress::reporter(*terminal);
         let result = (|| {
@@ -78,7 +72,9 @@ impl AssembleArgs {
                 flags.recipe(&self.directory, environment, || Ok(PathBuf::new()))?;
                 build(&self.directory, &*display)?;
             }
-            let recipe = flags.recipe(&self.directory, environment, || newest_release(&self.directory))?;
+            let mut recipe =
+                flags.recipe(&self.directory, environment, || newest_release(&self.directory))?;
+            self.lock.apply(&mut recipe, &self.directory)?;
             let output = recipe.output.clone();
             let _cleanup = interrupt::Cleanup::new(move || remove_unfinished(&output));
             let manifest = leanfs::assemble(&recipe, &*display).map_err(Failure::from)?;
@@ -113,7 +109,18 @@ impl AssembleArgs {
     }
 }
 
-fn newest_release(project: &Path) -> Result<PathBuf, Failure> {
+/// # Errors
+/// When it is no directory.
+pub(super) fn check_project(directory: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::unreadable(directory, error)),
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        _ => Err(Failure::usage(format!("{} is no directory", directory.display()))
+            .hinted("DIR is the project; name a release with `--release PATH`".to_owned())),
+    }
+}
+
+pub(super) fn newest_release(project: &Path) -> Result<PathBuf, Failure> {
     let releases =
         if project == Path::new(".") { PathBuf::new() } else { project.to_owned() }.join("_build/prod/rel");
     match leanfs::layer::release::newest_in_project(project) {

@@ -39,9 +39,10 @@ pub(super) struct PackageFlags {
     /// Take no index whose newest package was built before this day: against mirrors that serve what was signed long ago
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_date)]
     not_before: Option<i64>,
-    /// The architecture of the image: x86_64, aarch64 or riscv64 [default: this machine's]
-    #[arg(long)]
-    arch: Option<Arch>,
+    /// The architecture of the image: x86_64, aarch64 or riscv64; for lock and fetch also several [default: this
+    /// machine's]
+    #[arg(long = "arch", value_name = "ARCH")]
+    archs: Vec<Arch>,
 }
 
 /// How to fetch.
@@ -75,6 +76,26 @@ pub(super) struct FetchFlags {
     /// PEM certificates to trust for https:// instead of the built-in ones [default: $SSL_CERT_FILE]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+}
+
+/// Whether a lock is used.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lock")]
+pub(super) struct LockFlags {
+    /// Use exactly what leanfs.lock names, by its hashes, from wherever it can be had, or fail with exit code 3
+    #[arg(long)]
+    locked: bool,
+    #[command(flatten)]
+    pub vendor: VendorFlag,
+}
+
+/// Where locked things are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lock")]
+pub(super) struct VendorFlag {
+    /// A directory of `leanfs vendor`, where what is locked is looked for first [default: `vendor` of leanfs.toml]
+    #[arg(long, value_name = "DIR")]
+    vendor: Option<PathBuf>,
 }
 
 /// What goes into the image.
@@ -143,7 +164,7 @@ pub(super) struct ContentFlags {
 #[command(next_help_heading = "Output")]
 pub(super) struct ImageFlags {
     #[command(flatten)]
-    formats: FormatFlags,
+    pub formats: FormatFlags,
     /// xz[:0-9], zstd[:1-22], gzip[:1-9], lz4 or none, for every image that can be compressed so [default: xz for
     /// initramfs and squashfs, lz4 for erofs, gzip for tar and oci]
     #[arg(long, value_name = "NAME[:LEVEL]")]
@@ -170,9 +191,6 @@ pub(super) struct ImageFlags {
     /// Sign manifest.json with this Ed25519 key (PKCS#8, PEM), into manifest.json.sig: see `leanfs check`
     #[arg(long, value_name = "FILE")]
     sign_manifest: Option<PathBuf>,
-    /// The UEFI stub of disks [default: systemd's of this machine]
-    #[arg(long, value_name = "FILE")]
-    efi_stub: Option<PathBuf>,
     /// The directory for the images, the kernel and manifest.json
     #[arg(short = 'o', value_name = "DIR", default_value = "leanfs")]
     pub output: PathBuf,
@@ -180,7 +198,7 @@ pub(super) struct ImageFlags {
 
 /// The formats, any number of them.
 #[derive(Debug, Args)]
-struct FormatFlags {
+pub(super) struct FormatFlags {
     /// Write an initramfs (the default)
     #[arg(long)]
     initramfs: bool,
@@ -211,6 +229,9 @@ struct FormatFlags {
     /// Write what Firecracker starts: an uncompressed kernel, a root, and the configuration
     #[arg(long)]
     firecracker: bool,
+    /// The UEFI stub of disks [default: systemd's of this machine]
+    #[arg(long, value_name = "FILE")]
+    efi_stub: Option<PathBuf>,
 }
 
 impl FormatFlags {
@@ -246,11 +267,24 @@ impl PackageFlags {
         }
     }
 
+    /// The architectures that were named.
+    pub(super) fn archs(&self) -> &[Arch] {
+        &self.archs
+    }
+
+    /// The one architecture that was named, if one was.
+    fn arch(&self) -> Result<Option<Arch>, Failure> {
+        match self.archs[..] {
+            [] => Ok(None),
+            [arch] => Ok(Some(arch)),
+            _ => Err(Failure::usage("--arch is given more than once, and an image is for one architecture")),
+        }
+    }
+
     fn settings(&self) -> Settings {
         let mut settings = Settings::default();
         settings.repositories = (!self.repositories.is_empty()).then(|| self.repositories.clone());
         settings.keys = (!self.keys.is_empty()).then(|| self.keys.clone());
-        settings.arch = self.arch;
         settings.not_before = self.not_before;
         settings
     }
@@ -296,7 +330,9 @@ impl PackageSources {
 impl PackageFlags {
     /// Flags over the `leanfs.toml` of `directory`, if it has one, over the defaults.
     pub(super) fn sources(&self, directory: &Path) -> Result<PackageSources, Failure> {
-        let mut settings = self.settings().over(settings_of_file(directory)?);
+        let mut settings = self.settings();
+        settings.arch = self.arch()?;
+        let mut settings = settings.over(settings_of_file(directory)?);
         self.add_repository_keys(&mut settings)?;
         let host = || Arch::host().ok_or(SettingsError::UnsupportedHost(std::env::consts::ARCH));
         Ok(PackageSources {
@@ -314,7 +350,9 @@ pub(super) struct RecipeFlags<'a> {
     pub packages: &'a PackageFlags,
     pub fetch: &'a FetchFlags,
     pub contents: &'a ContentFlags,
-    pub images: &'a ImageFlags,
+    pub formats: &'a FormatFlags,
+    /// Of `assemble`, which writes them.
+    pub images: Option<&'a ImageFlags>,
 }
 
 impl RecipeFlags<'_> {
@@ -344,15 +382,15 @@ impl RecipeFlags<'_> {
         settings.kernel = contents.kernel.clone();
         settings.input_limits = self.fetch.limits();
         settings.shell = contents.shell.then_some(true);
-        let images = self.images;
-        settings.formats = images.formats.chosen();
+        settings.formats = self.formats.chosen();
+        settings.all_images.efi_stub = self.formats.efi_stub.clone();
+        let Some(images) = self.images else { return Ok(settings) };
         settings.all_images.compress = images.compress;
         settings.all_images.size = images.size;
         settings.all_images.free = images.free;
         settings.all_images.journal = images.journal.then_some(true);
         settings.all_images.root = images.root;
         settings.all_images.tag = images.tag.clone();
-        settings.all_images.efi_stub = images.efi_stub.clone();
         settings.data_size = images.data_size;
         settings.sign_manifest = images.sign_manifest.clone();
         Ok(settings)
@@ -366,14 +404,30 @@ impl RecipeFlags<'_> {
         environment: &Environment,
         newest_release: impl FnOnce() -> Result<PathBuf, Failure>,
     ) -> Result<Recipe, Failure> {
-        let mut settings = self.settings()?.over(settings_of_file(directory)?);
+        let arch = self.packages.arch()?;
+        self.recipe_for(arch, directory, environment, newest_release)
+    }
+
+    /// As [`RecipeFlags::recipe`], for this architecture, if it is one, in place of the one that was named.
+    pub(super) fn recipe_for(
+        &self,
+        arch: Option<Arch>,
+        directory: &Path,
+        environment: &Environment,
+        newest_release: impl FnOnce() -> Result<PathBuf, Failure>,
+    ) -> Result<Recipe, Failure> {
+        let mut settings = self.settings()?;
+        settings.arch = arch;
+        let mut settings = settings.over(settings_of_file(directory)?);
         self.packages.add_repository_keys(&mut settings)?;
         // The lock files of the project belong to a release that was made in it.
         let is_of_project = self.contents.release.is_none();
         if settings.release.is_none() {
             settings.release = Some(newest_release()?);
         }
-        let mut recipe = settings.into_recipe(&self.images.output, self.fetch.cache(environment)?)?;
+        // What is written nowhere has no directory.
+        let output = self.images.map_or(Path::new(""), |images| &images.output);
+        let mut recipe = settings.into_recipe(output, self.fetch.cache(environment)?)?;
         recipe.file = Some(recipe_file(directory)).filter(|path| path.is_file());
         if is_of_project {
             let there = ["mix.lock", "rebar.lock"].map(|name| directory.join(name));
@@ -391,6 +445,33 @@ impl RecipeFlags<'_> {
             recipe.source_date_epoch = epoch;
         }
         Ok(recipe)
+    }
+}
+
+impl LockFlags {
+    /// Sets what they say, over leanfs.toml.
+    pub(super) fn apply(&self, recipe: &mut Recipe, directory: &Path) -> Result<(), Failure> {
+        if self.locked {
+            recipe.lock = Some(lock_file(directory));
+        } else if self.vendor.vendor.is_some() {
+            return Err(Failure::usage(
+                "--vendor is for --locked: without a lock nothing says what is in there",
+            ));
+        }
+        self.vendor.apply(recipe)
+    }
+}
+
+impl VendorFlag {
+    /// Sets what it says, over leanfs.toml.
+    pub(super) fn apply(&self, recipe: &mut Recipe) -> Result<(), Failure> {
+        let Some(vendor) = &self.vendor else { return Ok(()) };
+        if !vendor.is_dir() {
+            return Err(Failure::usage(format!("{} is no directory", vendor.display()))
+                .hinted("`leanfs vendor DIR` makes one".to_owned()));
+        }
+        recipe.vendor = Some(vendor.clone());
+        Ok(())
     }
 }
 
@@ -449,7 +530,16 @@ impl FetchFlags {
 
 /// The `leanfs.toml` of a project.
 pub(super) fn recipe_file(project: &Path) -> PathBuf {
-    if project == Path::new(".") { file::FILE_NAME.into() } else { project.join(file::FILE_NAME) }
+    of_project(project, file::FILE_NAME)
+}
+
+/// The `leanfs.lock` of a project.
+pub(super) fn lock_file(project: &Path) -> PathBuf {
+    of_project(project, leanfs::lock::FILE_NAME)
+}
+
+fn of_project(project: &Path, name: &str) -> PathBuf {
+    if project == Path::new(".") { name.into() } else { project.join(name) }
 }
 
 fn settings_of_file(directory: &Path) -> Result<Settings, Failure> {

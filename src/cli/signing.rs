@@ -50,14 +50,18 @@ pub(super) struct SigningFlags {
 
 impl SigningFlags {
     pub(super) fn load(&self) -> Result<Option<PrivateKey>, Failure> {
-        let Some(path) = &self.key else { return Ok(None) };
-        let pem = fs_err::read(path).map_err(|error| Failure::unreadable(path, error))?;
-        let name = self.key_name.clone().unwrap_or_else(|| public_name(path));
-        PrivateKey::from_pem(&name, &pem).map(Some).map_err(|error| {
-            let hint = error.hint();
-            Failure::usage(Because::new(format!("{} can't sign", path.display()), error)).hinted(hint)
-        })
+        self.key.as_deref().map(|path| private_key(path, self.key_name.clone())).transpose()
     }
+}
+
+/// The key in a file; by this name, or by the file's.
+pub(super) fn private_key(path: &Path, name: Option<String>) -> Result<PrivateKey, Failure> {
+    let pem = fs_err::read(path).map_err(|error| Failure::unreadable(path, error))?;
+    let name = name.unwrap_or_else(|| public_name(path));
+    PrivateKey::from_pem(&name, &pem).map_err(|error| {
+        let hint = error.hint();
+        Failure::usage(Because::new(format!("{} can't sign", path.display()), error)).hinted(hint)
+    })
 }
 
 /// `me-4a6a0840.rsa` belongs to `me-4a6a0840.rsa.pub`.

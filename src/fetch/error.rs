@@ -189,6 +189,34 @@ pub enum FetchError {
         /// 64 hexadecimal digits.
         found: String,
     },
+    /// Something else than what was locked.
+    #[error("{location} is not {what} as it was locked: expected {expected}, found {found}")]
+    NotAsLocked {
+        /// What, with the lock's line.
+        what: String,
+        /// The address or path.
+        location: String,
+        /// What the lock says; of hashes the hexadecimal digits.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// What was locked is in no place.
+    #[error("{what} is nowhere: neither in the cache{}", places(asked))]
+    NoWhere {
+        /// What, with the lock's line.
+        what: String,
+        /// Where it was looked for beside the cache.
+        asked: Vec<String>,
+    },
+    /// A package that was locked with its signature, and none of the keys that made it is at hand.
+    #[error("{what} was signed by a key that is not trusted here: {}", listed(keys, "none"))]
+    NoLockedKey {
+        /// What, with the lock's line.
+        what: String,
+        /// Fingerprints.
+        keys: Vec<String>,
+    },
     /// An index that nobody signed.
     #[error("the index {location} is not signed")]
     IndexUnsigned {
@@ -404,6 +432,9 @@ impl FetchError {
             | Self::IndexOfAnotherArch { .. }
             | Self::WrongSize { .. }
             | Self::WrongHash { .. }
+            | Self::NotAsLocked { .. }
+            | Self::NoWhere { .. }
+            | Self::NoLockedKey { .. }
             | Self::IndexUnsigned { .. }
             | Self::IndexUnknownKey { .. }
             | Self::IndexChanged { .. }
@@ -460,6 +491,19 @@ impl FetchError {
                 "index and package are of different times: make the index anew, or use another mirror".to_owned()
             }
             Self::WrongHash { .. } => "check the SHA-256 against the publisher's page".to_owned(),
+            Self::NotAsLocked { .. } => {
+                "if leanfs.lock was changed by hand, take it from version control again; if this file is what you want, run \
+                 `leanfs lock --update`"
+                    .to_owned()
+            }
+            Self::NoWhere { .. } => {
+                "give a repository or a directory of `leanfs vendor` that still has it (--repository, --vendor), or run \
+                 `leanfs lock --update`"
+                    .to_owned()
+            }
+            Self::NoLockedKey { .. } => {
+                "give its file with --key, or a directory of `leanfs vendor`, which has it, with --vendor".to_owned()
+            }
             Self::IndexUnsigned { .. } => {
                 "sign it (leanfs index --key FILE); --allow-untrusted takes it as it is, unsafely".to_owned()
             }
@@ -525,6 +569,11 @@ fn hash_of(digits: &str) -> &'static str {
         128 => "SHA-512",
         _ => "SHA-256",
     }
+}
+
+/// `, nor at A, B`
+fn places(asked: &[String]) -> String {
+    if asked.is_empty() { String::new() } else { format!(", nor at {}", listed(asked, "")) }
 }
 
 /// A list that can be read: Alpine's own keys alone are 18.

@@ -1,5 +1,8 @@
 //! Indexes that a trusted key vouches for.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use super::adb_index;
 use super::envelope;
 use super::error::shown;
@@ -23,6 +26,8 @@ pub struct VerifiedIndex {
     /// Where packages stand below the repository's root; none where format v2 says it.
     package_path: Option<PackagePath>,
     layout: Layout,
+    /// By name and version, where the packages of a lock were found.
+    locked: BTreeMap<String, PathBuf>,
 }
 
 /// How a repository is laid out (`apk-repositories(5)`).
@@ -82,6 +87,11 @@ impl VerifiedIndex {
             (None, Layout::ByArch) => Ok(format!("{}/{}", self.arch.alpine(), entry.file_name())),
             (None, Layout::Beside) => Ok(entry.file_name()),
         }
+    }
+
+    /// By name and version, where the packages were found, if it is a lock that names them.
+    pub fn locked_files(&self) -> &BTreeMap<String, PathBuf> {
+        &self.locked
     }
 
     /// Whether the index names exactly this package.
@@ -208,7 +218,21 @@ pub(super) fn taken(
         signed_by,
         package_path,
         layout: source.layout,
+        locked: BTreeMap::new(),
     })
+}
+
+/// The index that a lock stands in place of; its packages were found and verified.
+pub(super) fn of_lock(
+    index: Index,
+    repository: Repository,
+    arch: Arch,
+    location: String,
+    signed_by: Option<String>,
+    locked: BTreeMap<String, PathBuf>,
+) -> VerifiedIndex {
+    let layout = Layout::ByArch;
+    VerifiedIndex { index, repository, arch, location, signed_by, package_path: None, layout, locked }
 }
 
 /// An index of which nothing is for the architecture at hand is another one's, perhaps well signed.

@@ -121,6 +121,7 @@ struct BaseTable {
     allow_special: Vec<String>,
     keys: Option<Vec<PathBuf>>,
     sysroot: Option<PathBuf>,
+    vendor: Option<PathBuf>,
     not_before: Option<Word<Date>>,
 }
 
@@ -462,6 +463,7 @@ impl RecipeFile {
                 other => other,
             }),
             sysroot: self.base.sysroot.map(at),
+            vendor: self.base.vendor.map(at),
             overlay: self.overlay.map(at),
             prune: self.prune.level.map(|word| word.0),
             keep: self.prune.keep.into_iter().map(|word| word.0).collect(),
@@ -531,6 +533,7 @@ packages = ["ca-certificates-bundle"]
 allow_special = ["/usr/bin/sudo"]
 keys = ["keys", "/etc/apk/keys"]
 sysroot = "/"
+vendor = "vendor"
 not_before = "2026-11-25"
 [otp]
 source = { path = "otp.tar.xz", sha256 = "abababababababababababababababababababababababababababababababab" }
@@ -604,6 +607,7 @@ idle_time = "5 s"
             allow_special: vec!["/usr/bin/sudo".to_owned()],
             otp: Some(OtpSource::Tarball { path: "project/otp.tar.xz".into(), sha256: Some([0xab; 32]) }),
             sysroot: Some("/".into()),
+            vendor: Some("project/vendor".into()),
             overlay: Some("project/rootfs".into()),
             prune: Some(PruneLevel::None),
             keep: vec!["Elixir.MyApp.Plugin.*".parse().expect("good"), "ssh".parse().expect("good")],

@@ -36,6 +36,8 @@ pub struct Settings {
     pub allow_special: Vec<String>,
     /// [`Recipe::otp`].
     pub otp: Option<OtpSource>,
+    /// [`Recipe::vendor`].
+    pub vendor: Option<PathBuf>,
     /// [`Recipe::sysroot`].
     pub sysroot: Option<PathBuf>,
     /// [`Recipe::overlay`].
@@ -238,6 +240,7 @@ impl Settings {
             packages,
             allow_special,
             otp: self.otp.or(weaker.otp),
+            vendor: self.vendor.or(weaker.vendor),
             sysroot: self.sysroot.or(weaker.sysroot),
             overlay: self.overlay.or(weaker.overlay),
             prune: self.prune.or(weaker.prune),
@@ -299,6 +302,7 @@ impl Settings {
         if let Some(otp) = self.otp {
             recipe.otp = otp;
         }
+        recipe.vendor = self.vendor;
         recipe.sysroot = self.sysroot;
         recipe.overlay = self.overlay;
         if let Some(level) = self.prune {

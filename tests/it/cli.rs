@@ -129,6 +129,17 @@ fn help_of_every_verb() {
         ),
         ("index", "Usage: leanfs index [OPTIONS] <FILE>...", &["--key <FILE>", "-o <FILE>"]),
         ("keys", "Usage: leanfs keys [OPTIONS]", &["--check <FILE>...", "--repository-key <URL|DIR> <KEY>"]),
+        (
+            "lock",
+            "Usage: leanfs lock [OPTIONS] [DIR]",
+            &["--update [<NAME>...]", "--arch <ARCH>", "--vendor <DIR>", "--package <NAME>", "--json"],
+        ),
+        ("fetch", "Usage: leanfs fetch [OPTIONS] [DIR]", &["--arch <ARCH>", "--cache-dir <DIR>"]),
+        (
+            "vendor",
+            "Usage: leanfs vendor [OPTIONS] <TARGET> [DIR]",
+            &["--sign-key <FILE>", "--cache-dir <DIR>"],
+        ),
         ("init", "Usage: leanfs init [OPTIONS] [DIR]", &[]),
     ] {
         let output = run(directory.path(), &[verb, "--help"]);

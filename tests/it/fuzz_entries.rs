@@ -47,6 +47,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "apk_key" => vec![key_file()],
         "apk_dependency" => return vec![DEPENDENCIES.as_bytes().to_vec()],
         "apk_adb" => return crate::adb::seeds(),
+        "lock" => return vec![crate::locked::sample().into_bytes()],
         "apk_installed" => return vec![INSTALLED.as_bytes().to_vec()],
         _ if target.starts_with("apk_") || target == "tar" => return packaged(directory.path(), target),
         other => panic!("no seeds for {other}"),

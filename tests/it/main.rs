@@ -30,6 +30,7 @@ mod kernel;
 mod keys;
 mod layers;
 mod libraries;
+mod locked;
 mod otp;
 mod own_repository;
 mod pid1;

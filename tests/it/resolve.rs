@@ -7,6 +7,7 @@ mod cases;
 mod command;
 mod explained;
 mod found;
+mod from_itself;
 
 use std::path::{Path, PathBuf};
 

@@ -54,6 +54,60 @@ pub(crate) fn static_elf() -> Vec<u8> {
     elf
 }
 
+/// A program for musl that is linked with some libraries.
+pub(crate) fn dynamic_elf(libraries: &[&str]) -> Vec<u8> {
+    elf_for("/lib/ld-musl-x86_64.so.1", libraries)
+}
+
+/// A program that this loader starts and that is linked with some libraries: one segment that is the whole file, at address 0 (System V ABI,
+/// chapter 5).
+pub(crate) fn elf_for(interpreter: &str, libraries: &[&str]) -> Vec<u8> {
+    let interpreter = [interpreter.as_bytes(), b"\0"].concat();
+    let mut strings = b"\0".to_vec();
+    let mut dynamic: Vec<[u64; 2]> = Vec::new();
+    for library in libraries {
+        dynamic.push([1, strings.len() as u64]); // DT_NEEDED
+        strings.extend(library.as_bytes());
+        strings.push(0);
+    }
+    let interpreter_at = 64 + 3 * 56;
+    let strings_at = interpreter_at + interpreter.len() as u64;
+    let dynamic_at = (strings_at + strings.len() as u64).next_multiple_of(8);
+    dynamic.extend([[5, strings_at], [10, strings.len() as u64], [0, 0]]); // DT_STRTAB, DT_STRSZ, DT_NULL
+    let dynamic_size = 16 * dynamic.len() as u64;
+    let size = dynamic_at + dynamic_size;
+    let mut elf = static_elf()[..16].to_vec();
+    for half in [3u16, 62] {
+        elf.extend(half.to_le_bytes()); // e_type ET_DYN, e_machine EM_X86_64
+    }
+    elf.extend(1u32.to_le_bytes());
+    for word in [0u64, 64, 0] {
+        elf.extend(word.to_le_bytes());
+    }
+    elf.extend(0u32.to_le_bytes());
+    for half in [64u16, 56, 3, 64, 0, 0] {
+        elf.extend(half.to_le_bytes());
+    }
+    // PT_INTERP, PT_LOAD, PT_DYNAMIC: each with flags, place and size.
+    for (kind, at, length) in
+        [(3u32, interpreter_at, interpreter.len() as u64), (1, 0, size), (2, dynamic_at, dynamic_size)]
+    {
+        elf.extend(kind.to_le_bytes());
+        elf.extend(5u32.to_le_bytes());
+        for word in [at, at, at, length, length, 8] {
+            elf.extend(word.to_le_bytes());
+        }
+    }
+    elf.extend(&interpreter);
+    elf.extend(&strings);
+    elf.resize(dynamic_at as usize, 0);
+    for [tag, value] in dynamic {
+        elf.extend(tag.to_le_bytes());
+        elf.extend(value.to_le_bytes());
+    }
+    elf
+}
+
 fn write(root: &Path, name: &str, bytes: &[u8]) {
     let path = root.join(name);
     fs_err::create_dir_all(path.parent().expect("it is below the root")).expect("a directory");

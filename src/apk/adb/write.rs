@@ -160,25 +160,7 @@ pub fn index_package(reader: impl io::BufRead, size: u64) -> Result<IndexEntry, 
     let package = AdbPackage::parse(&head.adb)?;
     package.read_contents(&mut blocks, data, &mut |_, reader| io::copy(reader, &mut io::sink()).map(drop))?;
     blocks.into_inner().finish()?;
-    let info = package.info;
-    Ok(IndexEntry {
-        arch: info.arch,
-        size,
-        installed_size: info.installed_size,
-        description: info.description,
-        url: info.url,
-        license: info.license,
-        origin: info.origin,
-        maintainer: info.maintainer,
-        build_time: info.build_time,
-        commit: info.commit,
-        depends: info.depends,
-        provides: info.provides,
-        install_if: info.install_if,
-        replaces: info.replaces,
-        provider_priority: info.provider_priority,
-        ..IndexEntry::new(info.name, info.version, Checksum::Sha256(sha256(&head.adb)))
-    })
+    Ok(IndexEntry::of_package(package.info, Checksum::Sha256(sha256(&head.adb)), size))
 }
 
 /// Whether a file begins as those of format v3 do.

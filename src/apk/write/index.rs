@@ -38,24 +38,8 @@ pub fn index_package(reader: &mut impl BufRead) -> Result<IndexEntry, ApkError> 
             found: "more bytes".to_owned(),
         });
     }
-    let info = head.info;
-    Ok(IndexEntry {
-        arch: info.arch,
-        size,
-        installed_size: info.installed_size,
-        description: info.description,
-        url: info.url,
-        license: info.license,
-        origin: info.origin,
-        maintainer: info.maintainer,
-        build_time: info.build_time,
-        commit: info.commit,
-        depends: info.depends,
-        provides: info.provides,
-        install_if: info.install_if,
-        provider_priority: info.provider_priority,
-        ..IndexEntry::new(info.name, info.version, Checksum::Sha1(head.control_sha1))
-    })
+    let entry = IndexEntry::of_package(head.info, Checksum::Sha1(head.control_sha1), size);
+    Ok(IndexEntry { replaces: Vec::new(), ..entry })
 }
 
 /// Writes an `APKINDEX.tar.gz`: the entries in the order given, and what the repository says about itself.

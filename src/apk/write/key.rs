@@ -5,6 +5,7 @@ use std::fmt;
 use ring::rand::SystemRandom;
 use ring::signature::{KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RsaEncoding, RsaKeyPair};
 
+use super::generate;
 use crate::apk::ecdsa::Signer;
 use crate::apk::{ApkError, PublicKey, Quoted, der};
 
@@ -54,6 +55,21 @@ impl PrivateKey {
             }
         };
         Ok(Self { pair, public })
+    }
+
+    /// A new RSA key of 2,048 bits. Its public key is called `PREFIX-HHHHHHHH.rsa.pub`, by the first digits of the
+    /// fingerprint. `random` fills bytes with random numbers that nobody can guess, or says that it can't.
+    ///
+    /// # Errors
+    /// [`ApkError::Key`] when there are no random numbers.
+    pub fn generate(prefix: &str, random: &mut dyn FnMut(&mut [u8]) -> bool) -> Result<Self, ApkError> {
+        let refuse = |reason| ApkError::Key { name: Quoted::new(prefix), reason };
+        let der = generate::rsa_private_key(random).ok_or_else(|| refuse("there are no random numbers"))?;
+        let pair = RsaKeyPair::from_der(&der).map_err(|_| refuse("the new key does not fit together"))?;
+        let pkcs1 = pair.public_key().as_ref().to_vec();
+        let fingerprint = PublicKey::from_pkcs1(prefix, pkcs1.clone())?.fingerprint();
+        let name = format!("{prefix}-{}.rsa.pub", hex::encode(&fingerprint[..4]));
+        Ok(Self { pair: Pair::Rsa(pair), public: PublicKey::from_pkcs1(&name, pkcs1)? })
     }
 
     /// The key that verifies its signatures.

@@ -316,7 +316,7 @@ fn the_real_apk_chooses_the_same_from_generated_repositories() {
 }
 
 /// An index of `real/v2`, with its text.
-fn real_index(shared: &Path, name: &str) -> (String, Index) {
+pub(super) fn real_index(shared: &Path, name: &str) -> (String, Index) {
     let bytes = fs_err::read(shared.join("real/v2").join(name).join("APKINDEX.tar.gz")).expect("an index");
     let archive = IndexArchive::open(&bytes).expect("whole");
     (archive.text.clone(), archive.index().expect("readable"))
