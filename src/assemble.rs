@@ -86,7 +86,7 @@ pub fn assemble(recipe: &Recipe, reporter: &dyn Reporter) -> Result<Manifest, As
     if result.is_ok() || !assembly.warn_of_damage() {
         return result;
     }
-    assembly.memo = Arc::new(assembly.fetcher.memo(&memo_name(recipe))?);
+    assembly.forget_memo()?;
     assembly.assemble()
 }
 
@@ -175,6 +175,12 @@ impl<'a> Assembly<'a> {
             self.notes.tell(format!("{} was damaged and is dropped from the cache", path.display()));
         }
         !damaged.is_empty()
+    }
+
+    /// Begins with what the cache has now.
+    fn forget_memo(&mut self) -> Result<(), AssembleError> {
+        self.memo = Arc::new(self.fetcher.memo(&memo_name(self.recipe))?);
+        Ok(())
     }
 
     fn assemble(&self) -> Result<Manifest, AssembleError> {

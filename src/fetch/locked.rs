@@ -163,7 +163,15 @@ impl Fetcher<'_> {
     }
 
     fn identify_one(&self, index: &VerifiedIndex, entry: &IndexEntry) -> Result<Identified, FetchError> {
-        let (mut file, path, location) = self.open_package(index, entry)?;
+        let opened = match self.open_package(index, entry) {
+            // What was unpacked can be in the cache without the package.
+            Err(FetchError::Offline { .. }) => {
+                self.package(index, entry, &|_, _| false)?;
+                self.open_package(index, entry)
+            }
+            opened => opened,
+        };
+        let (mut file, path, location) = opened?;
         let unreadable = |error| FetchError::io(&path, "read", error);
         let size = file.metadata().map_err(unreadable)?.len();
         let whole = hash_file(&mut file).map_err(unreadable)?;

@@ -66,8 +66,14 @@ pub fn lock(
             return Err(AssembleError::NothingToUpdate { name: crate::text::shown(name) });
         }
     }
-    let assembly = Assembly::new(recipe, reporter, Locking::Renewed(request))?;
-    let made = assembly.run()?.lock;
+    let mut assembly = Assembly::new(recipe, reporter, Locking::Renewed(request))?;
+    let mut image = assembly.run();
+    // What the cache has for this run may turn out to be damaged when it is read; then the run goes on without.
+    if image.is_err() && assembly.warn_of_damage() {
+        assembly.forget_memo()?;
+        image = assembly.run();
+    }
+    let made = image?.lock;
     made.ok_or_else(|| AssembleError::Bug("nothing was locked".to_owned()))
 }
 

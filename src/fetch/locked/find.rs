@@ -107,7 +107,18 @@ impl Fetcher<'_> {
         let mut wrong = None;
         let mut unreachable = None;
         let mut asked = Vec::new();
-        for candidate in &candidates {
+        let (here, elsewhere): (Vec<&Candidate>, Vec<&Candidate>) =
+            candidates.iter().partition(|candidate| matches!(candidate, Candidate::Local(_)));
+        for candidate in here.into_iter().map(Some).chain([None]).chain(elsewhere.into_iter().map(Some)) {
+            // Between this machine and the network: what the machines of a team share.
+            let Some(candidate) = candidate else {
+                if self.bring_object(&wanted.sha256)
+                    && let Some(found) = cached()?
+                {
+                    return Ok(found);
+                }
+                continue;
+            };
             let (location, result) = match candidate {
                 Candidate::Local(path) => (path.display().to_string(), self.local_candidate(path, wanted)),
                 Candidate::Remote(address) => (address.to_string(), self.remote_candidate(address, wanted)),
@@ -178,6 +189,7 @@ impl Fetcher<'_> {
             error => error,
         })?;
         let sha256 = self.keep(&mut part, wanted.name)?;
+        self.share(&sha256, None);
         let path = self.cache.object_path(&sha256);
         let file = File::open(&path).map_err(|error| FetchError::io(&path, "open", error))?;
         Ok(Found { file, location: address.to_string(), path })
