@@ -28,7 +28,7 @@ pub(crate) struct Elves {
 }
 
 /// What the cache calls the facts of an ELF file; of another file there are none.
-const FACTS: &str = "elf";
+const FACTS: &str = "facts of an ELF file";
 
 impl Elves {
     /// Nothing was read yet, but `memo` may know it.
