@@ -253,6 +253,15 @@ impl<'a> Fetcher<'a> {
         wanted: &[(&VerifiedIndex, &IndexEntry)],
         filter: PackageFilter<'_>,
     ) -> Result<Vec<VerifiedApk>, FetchError> {
+        self.each_package(wanted, |index, entry| self.package(index, entry, filter))
+    }
+
+    /// Gets each of several packages by `get`, some at a time, and tells how much is done.
+    fn each_package(
+        &self,
+        wanted: &[(&VerifiedIndex, &IndexEntry)],
+        get: impl Fn(&VerifiedIndex, &IndexEntry) -> Result<VerifiedApk, FetchError> + Sync,
+    ) -> Result<Vec<VerifiedApk>, FetchError> {
         let sizes = wanted.iter().map(|(_, entry)| entry.size);
         let progress = Progress::of(sizes.fold(0, u64::saturating_add));
         let tell = || {
@@ -261,7 +270,7 @@ impl<'a> Fetcher<'a> {
         };
         tell();
         self.in_parallel(wanted, |&(index, entry)| {
-            let apk = self.package(index, entry, filter)?;
+            let apk = get(index, entry)?;
             progress.add(entry.size);
             tell();
             Ok(apk)

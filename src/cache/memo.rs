@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::digest::{self, SHA256};
@@ -23,6 +23,8 @@ const RECENT_SHARE: u64 = 4;
 pub struct Memo {
     generations: [Generation; 2],
     run: Mutex<Run>,
+    /// Where new results go, for errors.
+    temporary: PathBuf,
 }
 
 type Key = [u8; 32];
@@ -63,7 +65,7 @@ impl Memo {
         });
         let file = Arc::new(tempfile::tempfile_in(temporary)?);
         let run = Run { used: Default::default(), made: HashMap::new(), file, length: 0, saved: false };
-        Ok(Self { generations, run: Mutex::new(run) })
+        Ok(Self { generations, run: Mutex::new(run), temporary: temporary.to_owned() })
     }
 
     /// One that knows nothing.
@@ -106,7 +108,9 @@ impl Memo {
             return Ok(Content::from_bytes(bytes));
         }
         let offset = run.length;
-        run.file.write_all_at(bytes, offset)?;
+        run.file.write_all_at(bytes, offset).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", self.temporary.display()))
+        })?;
         run.length += bytes.len() as u64;
         let content = Content::from_hashed(Arc::clone(&run.file), offset, bytes.len() as u64, sha256);
         run.made.insert(key(what, of), content.clone());

@@ -71,7 +71,7 @@ impl Fetcher<'_> {
         what: &str,
         filter: PackageFilter<'_>,
     ) -> Result<Vec<VerifiedApk>, FetchError> {
-        self.in_parallel(wanted, |&(index, entry)| {
+        self.each_package(wanted, |index, entry| {
             let keys: Vec<String> = (self.keys_of(index.repository()).0.iter())
                 .map(|key| format!("{} {}", key.name(), hex::encode(key.id())))
                 .collect();

@@ -203,7 +203,7 @@ impl Content {
     pub(crate) fn peek(&self, most: usize) -> io::Result<Vec<u8>> {
         let Inner::Range { file, offset, length, .. } = &self.0 else { return self.read_head(most) };
         let mut bytes = vec![0; most.min(usize::try_from(*length).unwrap_or(usize::MAX))];
-        file.read_exact_at(&mut bytes, *offset)?;
+        file.read_exact_at(&mut bytes, *offset).map_err(|error| of_open_file(file, error))?;
         Ok(bytes)
     }
 
@@ -229,7 +229,8 @@ impl Sum {
             if wanted == 0 {
                 break as_array(&context.finish()) != self.sha256;
             }
-            match file.read_at(&mut buffer[..wanted], offset + done)? {
+            let read = file.read_at(&mut buffer[..wanted], offset + done);
+            match read.map_err(|error| of_open_file(file, error))? {
                 0 => break true,
                 count => {
                     context.update(&buffer[..count]);
