@@ -105,16 +105,14 @@ impl Failure {
         let hint = hint.clone().or_else(|| os_error::hint(error.as_ref()).map(str::to_owned));
         terminal.error_block(&texts, hint.as_deref());
         // When stdout is gone there is still stderr and the exit code.
-        let mut object = serde_json::json!({
+        let object = serde_json::json!({
             "event": "error",
             "exit_code": *exit as u8,
             "error": texts[0],
             "causes": texts[1..],
             "hint": hint,
+            "details": details,
         });
-        if let Some(details) = details {
-            object["details"] = details.clone();
-        }
         let _ = terminal.object(&object);
         ExitCode::from(*exit as u8)
     }

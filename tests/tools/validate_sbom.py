@@ -56,9 +56,13 @@ def provenance(path):
     from in_toto_attestation.v1 import resource_descriptor, statement, statement_pb2
 
     # What the definitions don't have is an error.
-    parsed = json_format.ParseDict(json.loads(path.read_text("utf-8")), statement_pb2.Statement())
-    statement.Statement.copy_from_pb(parsed).validate()
-    predicate = json_format.ParseDict(json_format.MessageToDict(parsed.predicate), provenance_pb2.Provenance())
+    try:
+        parsed = json_format.ParseDict(json.loads(path.read_text("utf-8")), statement_pb2.Statement())
+        statement.Statement.copy_from_pb(parsed).validate()
+        of_predicate = json_format.MessageToDict(parsed.predicate)
+        predicate = json_format.ParseDict(of_predicate, provenance_pb2.Provenance())
+    except json_format.Error as error:
+        return [str(error)]
     definition, details = predicate.build_definition, predicate.run_details
     errors = []
     if parsed.predicate_type != "https://slsa.dev/provenance/v1":

@@ -107,6 +107,7 @@ fn objects_are_as_documented() {
         &["pack", "release", "--name", "x", "--pkgver", "1-r0", "-o", package, "--key", private][..],
         &["index", package, "-o", "APKINDEX.tar.gz", "--key", private],
         &["keys"],
+        &["check", "leanfs"],
         &["analyze", "leanfs"],
         &["why", "noise", "leanfs"],
         &["diff", "leanfs", "leanfs"],
