@@ -34,6 +34,8 @@ pub enum Stage {
     Prune,
     /// Writes the images.
     Image,
+    /// Builds a kernel.
+    Kernel,
 }
 
 impl fmt::Display for Stage {
@@ -46,6 +48,7 @@ impl fmt::Display for Stage {
             Self::Layers => "layers",
             Self::Prune => "prune",
             Self::Image => "image",
+            Self::Kernel => "kernel",
         })
     }
 }
@@ -141,6 +144,13 @@ pub enum Event {
         done: u64,
         /// Bytes of files in all.
         total: u64,
+    },
+    /// A kernel's build has come further.
+    KernelProgress {
+        /// Commands of the build that have begun.
+        steps: u64,
+        /// The file that one of them makes.
+        file: String,
     },
     /// An image (or a file beside it) is complete.
     ImageWritten {
