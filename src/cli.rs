@@ -20,6 +20,7 @@ mod guest_flags;
 mod index;
 mod init;
 mod interrupt;
+mod kernel;
 mod keys;
 mod launch;
 mod lock;
@@ -85,6 +86,7 @@ enum Verb {
     Index(index::IndexArgs),
     Keys(keys::KeysArgs),
     Cache(cache::CacheArgs),
+    Kernel(kernel::KernelArgs),
     Init(init::InitArgs),
 }
 
@@ -129,6 +131,7 @@ impl Verb {
             Self::Index(args) => args.mode(),
             Self::Keys(args) => args.mode(),
             Self::Cache(args) => args.mode(),
+            Self::Kernel(args) => args.mode(),
             Self::Launch(_) | Self::Init(_) => OutputMode::default(),
         }
     }
@@ -161,6 +164,7 @@ impl Verb {
             Self::Index(args) => args.run(terminal),
             Self::Keys(args) => args.run(terminal),
             Self::Cache(args) => args.run(terminal, environment),
+            Self::Kernel(args) => args.run(terminal, environment),
             Self::Init(args) => args.run(terminal),
         }
     }

@@ -516,6 +516,23 @@ impl FetchFlags {
         })
     }
 
+    /// For files that are known by their hashes.
+    pub(super) fn downloads(&self, environment: &Environment) -> Result<FetchSettings, Failure> {
+        let mut settings = FetchSettings::new(self.cache(environment)?);
+        settings.offline = self.offline;
+        settings.limits = limits_of(&self.limits());
+        settings.ca_file = self.ca_file(environment);
+        settings.shared = self.shared_cache(environment);
+        settings.proxy = environment.proxy.clone();
+        Ok(settings)
+    }
+
+    /// How many processors may be busy.
+    pub(super) fn processors(&self) -> usize {
+        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.jobs.unwrap_or_else(all).get()
+    }
+
     fn ca_file(&self, environment: &Environment) -> Option<PathBuf> {
         self.ca_file.clone().or_else(|| environment.ca_file.clone())
     }

@@ -8,6 +8,8 @@
 //! in. Builds run in a process group of their own, which SIGINT, SIGTERM and SIGHUP kill.
 
 mod error;
+mod fragments;
+mod install;
 mod interrupt;
 mod make;
 mod source;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 pub use error::BuildError;
+pub use fragments::read_fragments;
 pub use tools::{Tool, Toolchain};
 
 use self::make::{Make, variable};

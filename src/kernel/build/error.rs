@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::super::config::{Dropped, KconfigError};
+use super::super::config::{CatalogError, Dropped, KconfigError};
 use super::tools::Tool;
 use crate::arch::Arch;
 use crate::archive::ArchiveError;
@@ -78,6 +78,9 @@ pub enum BuildError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// No such fragments.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// The Kconfig files can't be read.
     #[error("the kernel's Kconfig files can't be read")]
     Kconfig(#[from] KconfigError),
@@ -147,6 +150,7 @@ impl BuildError {
                  linux-source) or one of kernel.org, or a directory where one was unpacked"
                     .to_owned()
             }
+            Self::Catalog(error) => return error.hint(),
             Self::NotClean { path, .. } => format!("run `make mrproper` in {}", path.display()),
             Self::BadPath { .. } => "name another directory with --cache-dir".to_owned(),
             Self::Dropped { dropped } if dropped.iter().any(|dropped| dropped.asked.place.fragment.contains('/')) => {

@@ -50,7 +50,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in! {
     Arch "arch": "x86_64" "aarch64" "riscv64";
     Machine "machine": "qemu" "microvm" "firecracker" "cloud-hypervisor" "container-host";
     Need "need": "block" "clock" "debug" "efi" "erofs" "ext4" "initramfs-gzip" "initramfs-lz4" "initramfs-xz" "initramfs-zstd"
-        "ipv6" "mmio" "modules" "net" "overlay" "partitions" "pci" "security" "smbios" "smp" "squashfs" "virtio-console"
+        "ipv6" "mmio" "modules" "net" "overlay" "partitions" "pci" "rng" "security" "smbios" "smp" "squashfs" "virtio-console"
         "virtiofs" "vsock" "watchdog";
     Size "size": "tiny";
 };
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn what_a_fragment_needs_comes_before_it_and_once() {
         let list = expanded(&["ipv6", "microvm", "tiny", "net"]);
-        assert_eq!(list, ["base", "x86_64", "net", "ipv6", "mmio", "initramfs-xz", "microvm", "tiny"]);
+        assert_eq!(list, ["base", "x86_64", "net", "ipv6", "rng", "mmio", "initramfs-xz", "microvm", "tiny"]);
         assert_eq!(expanded(&["squashfs"])[2..], ["block", "squashfs"]);
     }
 

@@ -109,7 +109,11 @@ pub fn check(merged: &Merged, config: &DotConfig, symbols: &Symbols) -> Vec<Drop
                 return None;
             }
             let cause = cause(asked, found, config, symbols);
-            let is_absent = matches!(cause, Cause::Unknown { .. } | Cause::Depends { .. });
+            let is_absent = match &cause {
+                Cause::Unknown { .. } | Cause::Depends { .. } => true,
+                Cause::NotSettable { hidden_by, .. } => !hidden_by.is_empty(),
+                _ => false,
+            };
             (!asked.optional || !is_absent).then(|| Dropped {
                 asked: asked.clone(),
                 found: found.clone(),
