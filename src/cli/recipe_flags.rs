@@ -151,8 +151,9 @@ pub(super) struct ContentFlags {
     /// ports or schedulers), tiny (the least time and memory) or none [default: server]
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
-    /// The kernel: a package, a file, or none [default: package:linux-virt]
-    #[arg(long, value_name = "package:NAME|PATH|none")]
+    /// The kernel: a package, a file, the tarball of a source that is built with what the images need, or none [default:
+    /// package:linux-virt]
+    #[arg(long, value_name = "package:NAME|PATH|build:TARBALL|none")]
     kernel: Option<KernelSource>,
     /// Put a shell and the usual commands (busybox) into the image
     #[arg(long)]
@@ -441,6 +442,7 @@ impl RecipeFlags<'_> {
         recipe.ca_file = self.fetch.ca_file(environment);
         recipe.shared_cache = self.fetch.shared_cache(environment);
         recipe.proxy = environment.proxy.clone();
+        recipe.program_directories = environment.program_directories.clone();
         if let Some(epoch) = environment.source_date_epoch {
             recipe.source_date_epoch = epoch;
         }

@@ -156,13 +156,12 @@ pub fn build(
         });
     }
     let source_hash = hex::encode(found);
+    let store = Store::open(&settings.cache)?;
     let tools = Tools::find(settings, false)?;
     let toolchain = tools.versions()? + &tools.arguments.join(" ");
-    let store = Store::open(&settings.cache)?;
     let epoch = settings.source_date_epoch.to_string();
     let common = [RECIPE, &source_hash, settings.arch.alpine(), &toolchain, &epoch];
-    let asked: String = settings.fragments.iter().map(fragment_text).collect();
-    let request = key(&[&common[..], &[&asked]].concat());
+    let request = request(&common, settings);
     if let Some(built) = store.requested(&request) {
         reporter.report(Event::CacheHit { name: format!("linux-{}", built.release) });
         return Ok(built);
@@ -189,6 +188,28 @@ pub fn build(
     }
     let made = building.make(&config, &source_hash, &toolchain)?;
     store.keep(&made, &kernel, &request)
+}
+
+/// The kernel that [`build`] would take from the cache; nothing is built.
+///
+/// # Errors
+/// When the archive or the cache can't be read, or what builds a kernel is missing.
+pub fn cached(archive: &Path, settings: &BuildSettings) -> Result<Option<BuiltKernel>, BuildError> {
+    let source_hash = File::open(archive)
+        .and_then(|mut file| sha256_of_rest(&mut file))
+        .map(hex::encode)
+        .map_err(BuildError::io("read", archive))?;
+    let tools = Tools::find(settings, false)?;
+    let toolchain = tools.versions()? + &tools.arguments.join(" ");
+    let epoch = settings.source_date_epoch.to_string();
+    let common = [RECIPE, &source_hash, settings.arch.alpine(), &toolchain, &epoch];
+    Ok(Store::open(&settings.cache)?.requested(&request(&common, settings)))
+}
+
+/// Names what is asked for, from source and toolchain to each symbol.
+fn request(common: &[&str], settings: &BuildSettings) -> String {
+    let asked: String = settings.fragments.iter().map(fragment_text).collect();
+    key(&[common, &[&asked]].concat())
 }
 
 /// What a fragment asks for, however it is written.

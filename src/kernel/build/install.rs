@@ -5,9 +5,16 @@ use std::path::Path;
 
 use fs_err as fs;
 
-use super::{BuildError, BuiltKernel};
+use super::{BuildError, BuiltKernel, store};
 
 impl BuiltKernel {
+    /// The kernel whose image is at `path`, if [`BuiltKernel::install`] put it there and nobody changed it since.
+    pub fn installed(path: &Path) -> Option<Self> {
+        let directory = path.parent()?;
+        let built = store::read(directory)?;
+        (built.image == path).then_some(built)
+    }
+
     /// Puts copies of everything into `directory`, which is made if it isn't there; modules of an earlier kernel there go.
     /// Gives the names and sizes in bytes of the files beside the modules.
     ///

@@ -176,6 +176,8 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_mode(*mode);
             header.set_mtime(1_700_000_000);
+            header.set_uid(0);
+            header.set_gid(0);
             match name.strip_prefix("link ") {
                 Some(name) => {
                     header.set_entry_type(tar::EntryType::Symlink);

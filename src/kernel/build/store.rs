@@ -17,7 +17,7 @@ use fs_err as fs;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::{BuildError, BuiltKernel};
+use super::{BuildError, BuiltKernel, source};
 use crate::fetch::sha256_of_rest;
 
 /// What `kernel.json` says.
@@ -124,22 +124,7 @@ impl Store {
 
     /// The kernel of a key, if it is there and whole.
     pub(super) fn built(&self, key: &str) -> Option<BuiltKernel> {
-        let directory = self.root.join("built").join(key);
-        let description: Description =
-            serde_json::from_slice(&fs::read(directory.join("kernel.json")).ok()?).ok()?;
-        if description.image.contains('/') {
-            return None;
-        }
-        let image = directory.join(&description.image);
-        let hash = File::open(&image).and_then(|mut file| sha256_of_rest(&mut file)).ok()?;
-        let is_whole = hex::encode(hash) == description.sha256 && directory.join("config").is_file();
-        is_whole.then(|| BuiltKernel {
-            config: directory.join("config"),
-            release: description.release,
-            image,
-            directory,
-            from_cache: true,
-        })
+        read(&self.root.join("built").join(key))
     }
 
     /// Puts a complete directory there as the kernel of a key.
@@ -170,6 +155,28 @@ impl Store {
         file.persist(&place).map_err(|error| failed(error.error))?;
         Ok(())
     }
+}
+
+/// The kernel in a directory, if it is whole.
+pub(super) fn read(directory: &Path) -> Option<BuiltKernel> {
+    /// It has a few hundred bytes.
+    const MOST: u64 = 64 << 10;
+    let json = source::read_text(&directory.join("kernel.json"), MOST).ok()?;
+    let description: Description = serde_json::from_str(&json).ok()?;
+    if description.image.contains('/') {
+        return None;
+    }
+    let image = directory.join(&description.image);
+    let hash = File::open(&image).and_then(|mut file| sha256_of_rest(&mut file)).ok()?;
+    let config = directory.join("config");
+    let is_whole = hex::encode(hash) == description.sha256 && config.is_file();
+    is_whole.then(|| BuiltKernel {
+        config,
+        release: description.release,
+        image,
+        directory: directory.to_owned(),
+        from_cache: true,
+    })
 }
 
 /// The SHA-256 of several texts, each with its length, in hexadecimal.

@@ -50,7 +50,7 @@ pub const BUILT_IN: &[BuiltIn] = built_in! {
     Arch "arch": "x86_64" "aarch64" "riscv64";
     Machine "machine": "qemu" "microvm" "firecracker" "cloud-hypervisor" "container-host";
     Need "need": "block" "clock" "debug" "efi" "erofs" "ext4" "initramfs-gzip" "initramfs-lz4" "initramfs-xz" "initramfs-zstd"
-        "ipv6" "mmio" "modules" "net" "overlay" "partitions" "pci" "rng" "security" "smbios" "smp" "squashfs" "virtio-console"
+        "ipv6" "mmio" "modules" "net" "overlay" "partitions" "pci" "rng" "security" "smp" "squashfs" "virtio-console"
         "virtiofs" "vsock" "watchdog";
     Size "size": "tiny";
 };

@@ -81,7 +81,7 @@ impl fmt::Display for Dropped {
             Cause::Depends { unmet, defined } => write!(f, "it needs {} ({defined})", unmet.join(", and ")),
             Cause::Limited { by } => write!(f, "it can't be more than {}", by.join(", and ")),
             Cause::NotSettable { hidden_by, defined } if hidden_by.is_empty() => {
-                write!(f, "it has no prompt: only other symbols can set it ({defined})")
+                write!(f, "it has no prompt: it follows from others and can't be set ({defined})")
             }
             Cause::NotSettable { hidden_by, defined } => {
                 write!(f, "it can only be set with {} ({defined})", hidden_by.join(", and "))
@@ -307,7 +307,7 @@ mod tests {
             (
                 "CONFIG_LIB=y",
                 "",
-                "LIB=y (f:1) became n: it has no prompt: only other symbols can set it (Kconfig:23)",
+                "LIB=y (f:1) became n: it has no prompt: it follows from others and can't be set (Kconfig:23)",
             ),
             (
                 "# CONFIG_LIB is not set",

@@ -49,7 +49,7 @@ pub fn fragments_for(needs: &Needs) -> Vec<&'static str> {
         add("ext4");
     }
     if needs.disk {
-        for name in ["partitions", "efi", "smbios"] {
+        for name in ["partitions", "efi"] {
             add(name);
         }
     }
