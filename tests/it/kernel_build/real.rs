@@ -90,7 +90,6 @@ fn nothing_is_dropped_by_a_real_kernel_without_a_reason() {
     assert!(status.expect("tar").success());
     let mut cases: Vec<(Arch, &[&str])> = vec![
         (Arch::X86_64, ALL),
-        (Arch::X86_64, &["microvm", "tiny"]),
         (Arch::Aarch64, &["qemu", "vsock", "virtiofs"]),
         (Arch::Riscv64, &["qemu", "vsock", "virtiofs"]),
     ];
