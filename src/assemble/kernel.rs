@@ -114,6 +114,19 @@ pub(super) fn select(
     assembly: &Assembly<'_>,
     packages: &Packages<'_>,
 ) -> Result<Option<ImageKernel>, AssembleError> {
+    let kernel = source(assembly, packages)?;
+    if let Some(ImageKernel { config: Some(config), is_whole: true, .. }) = &kernel
+        && !config.has("VIRTIO_PCI")
+        && config.has("VIRTIO_MMIO_CMDLINE_DEVICES")
+    {
+        let text =
+            "the kernel has no PCI: QEMU's microvm (`--machine microvm`) and Firecracker start it, and no pc";
+        assembly.notes.note(text.to_owned());
+    }
+    Ok(kernel)
+}
+
+fn source(assembly: &Assembly<'_>, packages: &Packages<'_>) -> Result<Option<ImageKernel>, AssembleError> {
     let arch = assembly.recipe.arch;
     match &assembly.recipe.kernel {
         KernelSource::None => Ok(None),

@@ -142,6 +142,17 @@ impl ConfigArgs {
                 terminal.note(&overridden.to_string());
             }
         }
+        for lost in &dropped {
+            terminal.object(&json!({
+                "event": "dropped",
+                "symbol": lost.asked.symbol,
+                "asked": lost.asked.value.to_string(),
+                "found": lost.found.to_string(),
+                "fragment": lost.asked.place.fragment,
+                "line": lost.asked.place.line,
+                "reason": lost.cause.to_string(),
+            }))?;
+        }
         if !dropped.is_empty() {
             return Err(BuildError::Dropped { dropped }.into());
         }

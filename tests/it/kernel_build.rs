@@ -188,6 +188,13 @@ fn what_was_dropped_ends_the_build_and_is_explained() {
         assert!(said.contains(expected) && said.contains("# leanfs: optional"), "{said}");
         assert_eq!((text(&output.stdout).as_str(), bench.left()), ("", 0));
     }
+    let output = bench.run("config", fragment, &["--source", "linux.tar", "--json"]);
+    let objects = text(&output.stdout);
+    assert!(
+        objects.contains(r#""event":"dropped""#) && objects.contains(r#""symbol":"DROPPED""#),
+        "{objects}"
+    );
+
     let fragment = "CONFIG_A=y\n# leanfs: optional\nCONFIG_DROPPED=y\nCONFIG_EPOLL=n\n";
     let output = bench.run("config", fragment, &["--source", "linux.tar"]);
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -85,8 +85,9 @@ impl Tools {
         let mut missing = Vec::new();
         let mut find = |name: &str, package: &str| {
             let found = program(settings, name);
-            if found.is_none() {
-                missing.push(Tool { name: name.to_owned(), package: package.to_owned() });
+            let tool = Tool { name: name.to_owned(), package: package.to_owned() };
+            if found.is_none() && !missing.contains(&tool) {
+                missing.push(tool);
             }
             found
         };
@@ -112,7 +113,9 @@ impl Tools {
                 && settings.toolchain.cross_compile.is_none()
                 && program(settings, &format!("{prefix}gcc")).is_none();
             let prefix = if is_stand_in { String::new() } else { prefix };
-            let package = |own: &str| match prefix.strip_suffix('-') {
+            // Of others it isn't known where they come from.
+            let is_debian = prefix == debian_prefix(settings.arch);
+            let package = |own: &str| match prefix.strip_suffix('-').filter(|_| is_debian) {
                 None => own.to_owned(),
                 Some(triplet) if own == "gcc" => format!("gcc-{}", triplet.replace('_', "-")),
                 Some(triplet) => format!("binutils-{}", triplet.replace('_', "-")),
@@ -125,10 +128,7 @@ impl Tools {
             (Some(make), Some(compiler), Some(linker)) if missing.is_empty() => {
                 Ok(Self { make, compiler, arguments, is_stand_in, linker })
             }
-            _ => {
-                missing.dedup();
-                Err(BuildError::MissingTools { missing })
-            }
+            _ => Err(BuildError::MissingTools { missing }),
         }
     }
 

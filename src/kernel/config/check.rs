@@ -72,25 +72,30 @@ pub enum Cause {
 impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { asked, found, cause } = self;
-        write!(f, "{}={} ({}) became {found}: ", asked.symbol, asked.value, asked.place)?;
-        match cause {
-            Cause::Unknown { similar } if similar.is_empty() => f.write_str("this kernel has no such symbol"),
-            Cause::Unknown { similar } => {
+        write!(f, "{}={} ({}) became {found}: {cause}", asked.symbol, asked.value, asked.place)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { similar } if similar.is_empty() => f.write_str("this kernel has no such symbol"),
+            Self::Unknown { similar } => {
                 write!(f, "this kernel has no such symbol; it has {}", similar.join(", "))
             }
-            Cause::Depends { unmet, defined } => write!(f, "it needs {} ({defined})", unmet.join(", and ")),
-            Cause::Limited { by } => write!(f, "it can't be more than {}", by.join(", and ")),
-            Cause::NotSettable { hidden_by, defined } if hidden_by.is_empty() => {
+            Self::Depends { unmet, defined } => write!(f, "it needs {} ({defined})", unmet.join(", and ")),
+            Self::Limited { by } => write!(f, "it can't be more than {}", by.join(", and ")),
+            Self::NotSettable { hidden_by, defined } if hidden_by.is_empty() => {
                 write!(f, "it has no prompt: it follows from others and can't be set ({defined})")
             }
-            Cause::NotSettable { hidden_by, defined } => {
+            Self::NotSettable { hidden_by, defined } => {
                 write!(f, "it can only be set with {} ({defined})", hidden_by.join(", and "))
             }
-            Cause::Selected { by } => write!(f, "{} selects it", by.join(", ")),
-            Cause::Choice { taken: Some(taken) } => write!(f, "of that choice, {taken} is set"),
-            Cause::Choice { taken: None } => f.write_str("of that choice, none can be set"),
-            Cause::Range { range } => write!(f, "it can be {range}"),
-            Cause::Unexplained => f.write_str("the Kconfig files don't tell why"),
+            Self::Selected { by } => write!(f, "{} selects it", by.join(", ")),
+            Self::Choice { taken: Some(taken) } => write!(f, "of that choice, {taken} is set"),
+            Self::Choice { taken: None } => f.write_str("of that choice, none can be set"),
+            Self::Range { range } => write!(f, "it can be {range}"),
+            Self::Unexplained => f.write_str("the Kconfig files don't tell why"),
         }
     }
 }
