@@ -21,7 +21,7 @@ const MOST_MAKEFILE_BYTES: u64 = 4 << 20;
 pub(super) enum Part {
     /// What its configuration is made with.
     Configuration,
-    /// Everything.
+    /// Everything that any kernel is built from: not the documentation, tests and profilers, a fifth of the files.
     All,
 }
 
@@ -30,7 +30,10 @@ impl Part {
         let name = path.file_name().unwrap_or_default();
         // Below the archive's one directory.
         let below: Vec<&[u8]> = path.components().skip(1).collect();
-        self == Self::All
+        let is_beside = below.first() == Some(&b"Documentation".as_slice())
+            || below.first() == Some(&b"tools".as_slice())
+                && below.get(1).is_some_and(|name| [b"testing".as_slice(), b"perf"].contains(name));
+        self == Self::All && !is_beside
             || [b"Kconfig".as_slice(), b"Makefile", b"Kbuild"].iter().any(|begin| name.starts_with(begin))
             || [b".sh".as_slice(), b".config", b".include"].iter().any(|end| name.ends_with(end))
             || below.first() == Some(&b"scripts".as_slice())
@@ -194,7 +197,7 @@ mod tests {
         path
     }
 
-    const SOURCE: [(&str, u32, &str); 8] = [
+    const SOURCE: [(&str, u32, &str); 11] = [
         ("linux-6.12/Makefile", 0o664, "# SPDX\nVERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 3\n"),
         ("linux-6.12/Kconfig", 0o664, "mainmenu \"x\"\n"),
         ("linux-6.12/scripts/kconfig/Makefile", 0o664, ""),
@@ -203,6 +206,9 @@ mod tests {
         ("linux-6.12/arch/x86/configs/tiny.config", 0o664, ""),
         ("linux-6.12/drivers/net/Kconfig", 0o664, ""),
         ("linux-6.12/drivers/net/virtio_net.c", 0o664, "int x;\n"),
+        ("linux-6.12/Documentation/Kconfig", 0o664, ""),
+        ("linux-6.12/Documentation/index.rst", 0o664, ""),
+        ("linux-6.12/tools/testing/test.c", 0o664, ""),
     ];
 
     #[test]
@@ -219,6 +225,10 @@ mod tests {
             assert!(
                 root.join("drivers/net/Kconfig").exists()
                     && root.join("arch/x86/configs/tiny.config").exists()
+            );
+            assert!(root.join("Documentation/Kconfig").exists());
+            assert!(
+                !root.join("Documentation/index.rst").exists() && !root.join("tools/testing/test.c").exists()
             );
             let script = fs::metadata(root.join("scripts/cc-version.sh")).expect("there");
             assert_eq!(script.permissions().mode() & 0o777, 0o755);
