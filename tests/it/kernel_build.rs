@@ -1,5 +1,6 @@
 //! Configuring and building kernels: with a make(1) of the tests' own, and from Debian's `linux-source`.
 
+mod other;
 mod real;
 
 use std::io::Read;

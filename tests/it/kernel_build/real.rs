@@ -16,7 +16,7 @@ use super::{LEANFS, text};
 
 const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
 
-fn is_set(variable: &str) -> bool {
+pub(super) fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
@@ -25,7 +25,7 @@ fn is_ci() -> bool {
 }
 
 /// The tarball, where it and what builds it is installed.
-fn tarball() -> Option<PathBuf> {
+pub(super) fn tarball() -> Option<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir("/usr/src")
         .into_iter()
         .flatten()
@@ -49,11 +49,11 @@ fn tarball() -> Option<PathBuf> {
     None
 }
 
-fn directories() -> Vec<PathBuf> {
+pub(super) fn directories() -> Vec<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect()
 }
 
-fn settings(arch: Arch, names: &[&str], cache: &Path) -> BuildSettings {
+pub(super) fn settings(arch: Arch, names: &[&str], cache: &Path) -> BuildSettings {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let fragments = read_fragments(&names, Path::new(""), arch).expect("they are there");
     BuildSettings {
@@ -64,7 +64,7 @@ fn settings(arch: Arch, names: &[&str], cache: &Path) -> BuildSettings {
 }
 
 /// Kept below `target/`.
-fn kept() -> PathBuf {
+pub(super) fn kept() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels")
 }
 
