@@ -136,13 +136,13 @@ impl Verb {
         }
     }
 
-    /// Whether it runs a machine, which it tidies up itself when a signal comes.
-    fn has_guest(&self) -> bool {
-        matches!(self, Self::Launch(_) | Self::Verify(_))
+    /// Whether it runs programs, a machine or a build, which it ends itself when a signal comes.
+    fn tidies_itself(&self) -> bool {
+        matches!(self, Self::Launch(_) | Self::Verify(_) | Self::Kernel(_))
     }
 
     fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
-        if !self.has_guest() {
+        if !self.tidies_itself() {
             interrupt::watch(*terminal);
         }
         match self {

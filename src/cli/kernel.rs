@@ -125,6 +125,7 @@ impl KernelFlags {
         settings.jobs = fetch.processors();
         settings.toolchain = Toolchain { llvm: self.llvm, cross_compile: self.cross_compile.clone() };
         settings.program_directories = environment.program_directories.clone();
+        settings.catch_signals = true;
         settings.source_date_epoch = environment.source_date_epoch.unwrap_or(0);
         Ok(settings)
     }

@@ -5,7 +5,7 @@
 //! ```
 //! The one room that runs programs of the host to make something of an image, and only where a recipe or `leanfs kernel`
 //! asks for it. What it makes is a function of source, configuration and toolchain: no path, time, user or host name gets
-//! in. Builds run in a process group of their own, which SIGINT, SIGTERM and SIGHUP kill.
+//! in. Builds run in a process group of their own, so that nothing of one stays behind.
 
 mod error;
 mod fragments;
@@ -23,6 +23,7 @@ use fs_err as fs;
 
 pub use error::BuildError;
 pub use fragments::read_fragments;
+pub use interrupt::kill_running;
 pub use tools::{Tool, Toolchain};
 
 use self::make::{Make, variable};
@@ -57,10 +58,15 @@ pub struct BuildSettings {
     pub program_directories: Vec<PathBuf>,
     /// The time that the kernel says it was built at, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// End the build with [`BuildError::Interrupted`] when the process gets SIGINT, SIGTERM or SIGHUP. From then on the
+    /// process has handlers for them, which do what the signal does without while nothing is built. Whoever has handlers
+    /// of its own leaves this unset and calls [`kill_running`]: builds have a process group of their own, which a
+    /// terminal's Ctrl-C doesn't reach.
+    pub catch_signals: bool,
 }
 
 impl BuildSettings {
-    /// One command at a time, GCC, no programs, 1970.
+    /// One command at a time, GCC, no programs, 1970, no handlers of signals.
     pub fn new(arch: Arch, fragments: Vec<Fragment>, cache: impl Into<PathBuf>) -> Self {
         Self {
             arch,
@@ -70,6 +76,7 @@ impl BuildSettings {
             toolchain: Toolchain::default(),
             program_directories: Vec::new(),
             source_date_epoch: 0,
+            catch_signals: false,
         }
     }
 }

@@ -196,6 +196,7 @@ mod tests {
             Event::Warning { text: text() },
             Event::ImageStarted { name: text(), total: 1 },
             Event::ImageProgress { name: text(), done: 1, total: 2 },
+            Event::KernelProgress { steps: 1, file: text() },
             Event::ImageWritten { name: text(), size: 1 },
         ];
         for event in &events {
@@ -212,6 +213,7 @@ mod tests {
                 | Event::Warning { .. }
                 | Event::ImageStarted { .. }
                 | Event::ImageProgress { .. }
+                | Event::KernelProgress { .. }
                 | Event::ImageWritten { .. } => {}
             }
         }
@@ -249,6 +251,7 @@ mod tests {
             Stage::Layers,
             Stage::Prune,
             Stage::Image,
+            Stage::Kernel,
         ] {
             assert!(DOCUMENT.contains(&format!("`{stage}`")), "{stage}");
             assert_eq!(serde_json::to_value(stage).expect("JSON"), stage.to_string());

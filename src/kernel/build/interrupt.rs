@@ -84,6 +84,13 @@ impl Drop for Watched {
     }
 }
 
+/// Kills every build of this process; each ends with an error.
+pub fn kill_running() {
+    for running in &builds().running {
+        let _ = kill_process_group(running.group, Signal::KILL);
+    }
+}
+
 fn wait(mut pipe: impl Read, signal: i32) {
     let mut byte = [0];
     loop {

@@ -43,7 +43,9 @@ impl Make<'_> {
         writeln!(log, "# make {}", targets.join(" ")).map_err(failed)?;
         command.stderr(log.try_clone().map_err(failed)?);
 
-        Watched::prepare().map_err(BuildError::Signals)?;
+        if self.settings.catch_signals {
+            Watched::prepare().map_err(BuildError::Signals)?;
+        }
         let mut child = command
             .spawn()
             .map_err(|source| BuildError::Start { program: self.tools.make.clone(), source })?;
