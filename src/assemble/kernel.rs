@@ -166,6 +166,7 @@ fn source(assembly: &Assembly<'_>, packages: &Packages<'_>) -> Result<Option<Ima
                 .and_then(|(_, content)| content.read(MOST_CONFIG_BYTES).ok())
                 .map(|bytes| DotConfig::parse(&String::from_utf8_lossy(&bytes)));
             let decompressor = config.as_ref().map(|config| features(config, arch)).unwrap_or_default();
+            let index = &packages.sources()?[source].index;
             Ok(Some(ImageKernel {
                 image: kernel.image,
                 name: entry.full_name(),
