@@ -20,6 +20,7 @@ mod guest_flags;
 mod index;
 mod init;
 mod interrupt;
+mod kernel;
 mod keys;
 mod launch;
 mod lock;
@@ -85,6 +86,7 @@ enum Verb {
     Index(index::IndexArgs),
     Keys(keys::KeysArgs),
     Cache(cache::CacheArgs),
+    Kernel(kernel::KernelArgs),
     Init(init::InitArgs),
 }
 
@@ -129,17 +131,18 @@ impl Verb {
             Self::Index(args) => args.mode(),
             Self::Keys(args) => args.mode(),
             Self::Cache(args) => args.mode(),
+            Self::Kernel(args) => args.mode(),
             Self::Launch(_) | Self::Init(_) => OutputMode::default(),
         }
     }
 
-    /// Whether it runs a machine, which it tidies up itself when a signal comes.
-    fn has_guest(&self) -> bool {
-        matches!(self, Self::Launch(_) | Self::Verify(_))
+    /// Whether it runs programs, a machine or a build, which it ends itself when a signal comes.
+    fn tidies_itself(&self) -> bool {
+        matches!(self, Self::Launch(_) | Self::Verify(_) | Self::Kernel(_))
     }
 
     fn run(&self, terminal: &Terminal, environment: &Environment) -> Result<(), Failure> {
-        if !self.has_guest() {
+        if !self.tidies_itself() {
             interrupt::watch(*terminal);
         }
         match self {
@@ -161,6 +164,7 @@ impl Verb {
             Self::Index(args) => args.run(terminal),
             Self::Keys(args) => args.run(terminal),
             Self::Cache(args) => args.run(terminal, environment),
+            Self::Kernel(args) => args.run(terminal, environment),
             Self::Init(args) => args.run(terminal),
         }
     }

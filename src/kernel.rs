@@ -4,6 +4,8 @@
 //! [`ModuleIndex`] and [`KernelFormat`] are pure: text or bytes in, values out. [`from_package`] and
 //! [`from_file`] read through the handles that they are given and write nothing; [`unpack()`] writes to where it is told.
 
+pub mod build;
+pub mod config;
 pub mod depmod;
 mod format;
 mod modules;

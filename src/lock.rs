@@ -412,6 +412,10 @@ impl LockedRecipe {
             kernel: match &recipe.kernel {
                 KernelSource::Package(name) => format!("package:{name}"),
                 KernelSource::File(_) => "file".to_owned(),
+                KernelSource::Build(build) => match &build.configs {
+                    Some(configs) => format!("build:{}", configs.join(",")),
+                    None => "build".to_owned(),
+                },
                 KernelSource::None => "none".to_owned(),
             },
             shell: recipe.shell,

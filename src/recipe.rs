@@ -4,6 +4,7 @@ mod date;
 pub mod file;
 mod image;
 mod input_limits;
+mod kernel;
 mod prune;
 mod repository;
 mod scripts;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 pub use date::{date, parse_date};
 pub use image::{DataSettings, ImageFormat, ImageSpec, Port, Uuid};
 pub use input_limits::{InputLimit, InputLimits, LimitSetting, LimitUnit};
+pub use kernel::KernelBuild;
 pub use prune::{Pattern, PruneLevel, PruneSettings};
 pub(crate) use repository::FINGERPRINT;
 pub use repository::{Repository, RepositorySource, TrustedKey, parse_tag};
@@ -100,6 +102,8 @@ pub struct Recipe {
     pub vendor: Option<PathBuf>,
     /// How many downloads and compressions at a time.
     pub jobs: usize,
+    /// Where programs are that build a kernel from source: the directories of `PATH`. Nothing else runs programs.
+    pub program_directories: Vec<PathBuf>,
     /// A file of PEM certificates to trust for `https://` instead of the built-in ones.
     pub ca_file: Option<PathBuf>,
     /// A cache that several machines share.
@@ -150,6 +154,7 @@ impl Recipe {
             lock: None,
             vendor: None,
             jobs: std::thread::available_parallelism().map_or(1, Into::into),
+            program_directories: Vec::new(),
             ca_file: None,
             shared_cache: None,
             proxy: ProxySettings::default(),
@@ -188,6 +193,8 @@ pub enum KernelSource {
     Package(String),
     /// A kernel file; its drivers must be built in.
     File(PathBuf),
+    /// Built from source, with this machine's `make` and compiler.
+    Build(KernelBuild),
     /// None is written.
     None,
 }

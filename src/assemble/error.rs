@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::fetch::{FetchError, FetchErrorKind};
 use crate::image::ImageError;
 use crate::kernel::KernelError;
+use crate::kernel::build::BuildError;
 use crate::layer::boot::AdaptError;
 use crate::layer::libraries::LibraryError;
 use crate::layer::merge::MergeError;
@@ -155,8 +156,11 @@ pub enum AssembleError {
     /// The kernel can't be used.
     #[error("the kernel can't be used")]
     Kernel(#[from] KernelError),
-    /// The kernel can't unpack the image.
-    #[error("the kernel can't unpack the image: its configuration has no {option}")]
+    /// The kernel can't be built.
+    #[error("the kernel can't be built")]
+    KernelBuild(#[from] BuildError),
+    /// The kernel can't read the image.
+    #[error("the kernel can't read the image: its configuration has no {option}")]
     KernelLacks {
         /// The option.
         option: &'static str,
@@ -298,6 +302,8 @@ impl AssembleError {
                 FetchErrorKind::Settings => FailureKind::Usage,
                 _ => FailureKind::Unmet,
             },
+            Self::KernelBuild(BuildError::HashDiffers { .. }) => FailureKind::Unverified,
+            Self::KernelBuild(BuildError::Catalog(_)) => FailureKind::Usage,
             Self::Bug(_) => FailureKind::Bug,
             _ => FailureKind::Unmet,
         }
@@ -319,6 +325,7 @@ impl AssembleError {
             Self::Libraries(error) => error.hint(),
             Self::Start(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
+            Self::KernelBuild(error) => error.hint(),
             Self::Image(error) | Self::Output { source: error, .. } => error.hint(),
             Self::BootProgram { .. } => Some(
                 "name another stub with --efi-stub, or another kernel with --kernel".to_owned(),
@@ -336,7 +343,11 @@ impl AssembleError {
                 Some("add the repository that has it, or give a kernel file with --kernel".to_owned())
             }
             Self::KernelLacks { .. } => {
-                Some("choose another compressor with --compress, or another kernel".to_owned())
+                Some(
+                    "choose another format or another compressor (--compress), or another kernel; one that is built from \
+                     source gets what the images need where leanfs.toml names no `configs`"
+                        .to_owned(),
+                )
             }
             Self::Script { .. } => Some(
                 "leave the package out; or put what the script would make into the overlay, and accept it in leanfs.toml \

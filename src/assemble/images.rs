@@ -107,6 +107,9 @@ pub(super) fn write(
         for spec in specs.iter().filter(|spec| spec.root_format().is_file_system()) {
             kernel.check_root(spec.root_format(), spec.compression())?;
         }
+        if recipe.data.is_some() {
+            kernel.check_data()?;
+        }
         if has(&ImageFormat::is_file_system) {
             tasks.push(Task::Boot);
         }

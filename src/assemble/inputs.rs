@@ -48,8 +48,27 @@ impl Assembly<'_> {
             }
             OtpSource::Automatic | OtpSource::Packages => {}
         }
-        if let KernelSource::File(path) = &recipe.kernel {
-            all.push(file("kernel", path)?);
+        match &recipe.kernel {
+            KernelSource::File(path) => all.push(file("kernel", path)?),
+            KernelSource::Build(build) => {
+                match build.sha256 {
+                    Some(sha256) if build.is_remote() => {
+                        let path = build.source.split(['?', '#']).next().unwrap_or_default();
+                        all.push(Input {
+                            role: "kernel-source".to_owned(),
+                            name: path.rsplit('/').next().unwrap_or_default().to_owned(),
+                            sha256: Some(hex::encode(sha256)),
+                            dir_hash: None,
+                        });
+                    }
+                    _ => all.push(file("kernel-source", Path::new(&build.source))?),
+                }
+                let configs = build.configs.iter().flatten();
+                for config in configs.filter(|name| crate::kernel::config::is_path(name)) {
+                    all.push(file("kernel-config", &build.directory.join(config))?);
+                }
+            }
+            KernelSource::Package(_) | KernelSource::None => {}
         }
         if let (Some(path), Some(tree)) = (&recipe.overlay, overlay) {
             all.push(directory("overlay", path, tree, recipe.jobs)?);
@@ -97,6 +116,14 @@ pub(super) fn parameters(recipe: &Recipe) -> Parameters {
         kernel: match &recipe.kernel {
             KernelSource::Package(name) => format!("package:{name}"),
             KernelSource::File(_) => "file".to_owned(),
+            // The release and the configurations are no paths of the machine; a fragment of the user's is one.
+            KernelSource::Build(build) => match &build.configs {
+                Some(configs) => {
+                    let names: Vec<String> = configs.iter().map(|config| name(Path::new(config))).collect();
+                    format!("build:{}", names.join(","))
+                }
+                None => "build".to_owned(),
+            },
             KernelSource::None => "none".to_owned(),
         },
         images: recipe

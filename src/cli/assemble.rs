@@ -65,6 +65,7 @@ impl AssembleArgs {
             formats: &self.images.formats,
             images: Some(&self.images),
         };
+        let _build = interrupt::Cleanup::new(leanfs::kernel::build::kill_running);
         let display = progress::reporter(*terminal);
         let result = (|| {
             // What is wrong in leanfs.toml is better known before a long build.

@@ -134,6 +134,10 @@ impl From<leanfs::recipe::file::RecipeFileError> for Failure {
 impl From<leanfs::AssembleError> for Failure {
     fn from(error: leanfs::AssembleError) -> Self {
         use leanfs::assemble::FailureKind as Kind;
+        use leanfs::kernel::build::BuildError;
+        if let leanfs::AssembleError::KernelBuild(BuildError::Interrupted { signal }) = error {
+            return Self::Interrupted { signal };
+        }
         let exit = match error.kind() {
             Kind::Unmet => Exit::Unmet,
             Kind::Usage => Exit::Usage,

@@ -151,8 +151,9 @@ pub(super) struct ContentFlags {
     /// ports or schedulers), tiny (the least time and memory) or none [default: server]
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
-    /// The kernel: a package, a file, or none [default: package:linux-virt]
-    #[arg(long, value_name = "package:NAME|PATH|none")]
+    /// The kernel: a package, a file, the tarball of a source that is built with what the images need, or none [default:
+    /// package:linux-virt]
+    #[arg(long, value_name = "package:NAME|PATH|build:TARBALL|none")]
     kernel: Option<KernelSource>,
     /// Put a shell and the usual commands (busybox) into the image
     #[arg(long)]
@@ -441,6 +442,7 @@ impl RecipeFlags<'_> {
         recipe.ca_file = self.fetch.ca_file(environment);
         recipe.shared_cache = self.fetch.shared_cache(environment);
         recipe.proxy = environment.proxy.clone();
+        recipe.program_directories = environment.program_directories.clone();
         if let Some(epoch) = environment.source_date_epoch {
             recipe.source_date_epoch = epoch;
         }
@@ -514,6 +516,23 @@ impl FetchFlags {
             key: shared.key.clone(),
             credentials: shared.credentials.clone(),
         })
+    }
+
+    /// For files that are known by their hashes.
+    pub(super) fn downloads(&self, environment: &Environment) -> Result<FetchSettings, Failure> {
+        let mut settings = FetchSettings::new(self.cache(environment)?);
+        settings.offline = self.offline;
+        settings.limits = limits_of(&self.limits());
+        settings.ca_file = self.ca_file(environment);
+        settings.shared = self.shared_cache(environment);
+        settings.proxy = environment.proxy.clone();
+        Ok(settings)
+    }
+
+    /// How many processors may be busy.
+    pub(super) fn processors(&self) -> usize {
+        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.jobs.unwrap_or_else(all).get()
     }
 
     fn ca_file(&self, environment: &Environment) -> Option<PathBuf> {

@@ -12,13 +12,14 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, de};
 
+use super::kernel::KernelEntry;
 use super::parse_date;
 use super::settings::Settings;
 use super::words::{parse_sha256, parse_size};
 use super::{
-    AllImages, Compression, Distribution, ImageFormat, ImageSpec, InputLimit, KernelSource, Limits, OnExit,
-    OtpSource, Pattern, Port, Profile, PruneLevel, Repository, RepositorySource, ScriptPattern, TrustedKey,
-    Uuid, parse_tag,
+    AllImages, Compression, Distribution, ImageFormat, ImageSpec, InputLimit, KernelBuild, KernelSource,
+    Limits, OnExit, OtpSource, Pattern, Port, Profile, PruneLevel, Repository, RepositorySource,
+    ScriptPattern, TrustedKey, Uuid, parse_tag,
 };
 use crate::arch::Arch;
 use crate::text::push_shown;
@@ -156,7 +157,7 @@ struct ScriptsTable {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct KernelTable {
-    source: Option<Word<KernelSource>>,
+    source: Option<KernelEntry>,
 }
 
 #[derive(Deserialize)]
@@ -473,8 +474,16 @@ impl RecipeFile {
             accept_scripts: self.scripts.accept.into_iter().map(|word| word.0).collect(),
             refuse_scripts: self.scripts.refuse.into_iter().map(|word| word.0).collect(),
             shell: self.shell,
-            kernel: self.kernel.source.map(|word| match word.0 {
+            kernel: self.kernel.source.map(|entry| match entry.0 {
                 KernelSource::File(path) => KernelSource::File(at(path)),
+                KernelSource::Build(build) => KernelSource::Build(KernelBuild {
+                    source: match build.is_remote() {
+                        true => build.source,
+                        false => at(build.source.into()).to_string_lossy().into_owned(),
+                    },
+                    directory: at(PathBuf::new()),
+                    ..build
+                }),
                 other => other,
             }),
             images: self.image.map(|images| images.into_iter().map(|image| image.into_spec(at)).collect()),
@@ -783,8 +792,8 @@ idle_time = "5 s"
                 "leanfs.toml:2:11: unknown variant `stop`, expected one of `poweroff`, `reboot`, `halt`",
             ),
             (
-                "[kernel]\nsource = { build = \"x\" }",
-                "leanfs.toml:2:10: invalid type: map, expected a string",
+                "[kernel]\nsource = { path = \"x\" }",
+                "leanfs.toml:2:12: unknown field `path`, expected one of `build`",
             ),
             ("a = \n", "leanfs.toml:1:"),
             ("\u{fc} = 1\n", "leanfs.toml:1:"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Compression, KernelSource, OtpSource, Profile, PruneLevel};
+use super::{Compression, KernelBuild, KernelSource, OtpSource, Profile, PruneLevel};
 
 /// A text that names none of the choices there are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -161,12 +161,20 @@ impl FromStr for KernelSource {
     type Err = UnknownChoice;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const ALLOWED: &str = "`package:NAME`, a path and `none` are";
+        const ALLOWED: &str = "`package:NAME`, `build:TARBALL`, a path and `none` are";
         match text.split_once(':') {
             _ if text == "none" => Ok(Self::None),
             _ if text.is_empty() => Err(UnknownChoice::new("kernel", text, ALLOWED)),
-            Some(("package", "")) => Err(UnknownChoice::new("kernel", text, ALLOWED)),
+            Some(("package" | "build", "")) => Err(UnknownChoice::new("kernel", text, ALLOWED)),
             Some(("package", name)) => Ok(Self::Package(name.to_owned())),
+            Some(("build", source)) if source.contains("://") => {
+                let allowed =
+                    "the path of a source is; in leanfs.toml an address can stand, with its SHA-256";
+                Err(UnknownChoice::new("kernel", &crate::fetch::without_credentials(text), allowed))
+            }
+            Some(("build", source)) => {
+                Ok(Self::Build(KernelBuild { source: source.to_owned(), ..KernelBuild::default() }))
+            }
             _ => Ok(Self::File(text.into())),
         }
     }
@@ -255,7 +263,11 @@ mod tests {
         assert_eq!("package:linux-virt".parse(), Ok(KernelSource::Package("linux-virt".to_owned())));
         assert_eq!("boot/vmlinuz".parse(), Ok(KernelSource::File("boot/vmlinuz".into())));
         assert!("".parse::<KernelSource>().is_err());
+        let build = KernelBuild { source: "linux-6.1.tar.xz".to_owned(), ..KernelBuild::default() };
+        assert_eq!("build:linux-6.1.tar.xz".parse(), Ok(KernelSource::Build(build)));
         assert!("package:".parse::<KernelSource>().is_err());
+        assert!("build:".parse::<KernelSource>().is_err());
+        assert!("build:https://a/linux.tar.xz".parse::<KernelSource>().is_err(), "it needs a hash");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum Stage {
     Prune,
     /// Writes the images.
     Image,
+    /// Builds a kernel.
+    Kernel,
 }
 
 impl fmt::Display for Stage {
@@ -46,6 +48,7 @@ impl fmt::Display for Stage {
             Self::Layers => "layers",
             Self::Prune => "prune",
             Self::Image => "image",
+            Self::Kernel => "kernel",
         })
     }
 }
@@ -142,6 +145,13 @@ pub enum Event {
         /// Bytes of files in all.
         total: u64,
     },
+    /// A kernel's build has come further.
+    KernelProgress {
+        /// Commands of the build that have begun.
+        steps: u64,
+        /// The file that one of them makes.
+        file: String,
+    },
     /// An image (or a file beside it) is complete.
     ImageWritten {
         /// Its file name in the output directory.
@@ -186,6 +196,7 @@ mod tests {
             Event::Warning { text: text() },
             Event::ImageStarted { name: text(), total: 1 },
             Event::ImageProgress { name: text(), done: 1, total: 2 },
+            Event::KernelProgress { steps: 1, file: text() },
             Event::ImageWritten { name: text(), size: 1 },
         ];
         for event in &events {
@@ -202,6 +213,7 @@ mod tests {
                 | Event::Warning { .. }
                 | Event::ImageStarted { .. }
                 | Event::ImageProgress { .. }
+                | Event::KernelProgress { .. }
                 | Event::ImageWritten { .. } => {}
             }
         }
@@ -239,6 +251,7 @@ mod tests {
             Stage::Layers,
             Stage::Prune,
             Stage::Image,
+            Stage::Kernel,
         ] {
             assert!(DOCUMENT.contains(&format!("`{stage}`")), "{stage}");
             assert_eq!(serde_json::to_value(stage).expect("JSON"), stage.to_string());

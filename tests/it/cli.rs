@@ -61,7 +61,7 @@ fn help_of_every_verb() {
                 "--overlay <DIR>",
                 "--sign-manifest <FILE>",
                 "--prune <LEVEL>",
-                "--kernel <package:NAME|PATH|none>",
+                "--kernel <package:NAME|PATH|build:TARBALL|none>",
                 "--shell",
                 "--compress <NAME[:LEVEL]>",
                 "-o <DIR>",

@@ -27,6 +27,7 @@ mod image_tar;
 mod images;
 mod installed;
 mod kernel;
+mod kernel_build;
 mod keys;
 mod layers;
 mod libraries;

@@ -52,6 +52,14 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("libc6-powerpc-cross", &["/usr/powerpc-linux-gnu/lib/libc.so.6"]),
     ("libc6-riscv64-cross", &["/usr/riscv64-linux-gnu/lib/libc.so.6"]),
     ("libc6-s390x-cross", &["/usr/s390x-linux-gnu/lib/libc.so.6"]),
+    // The source of a kernel, and what builds it.
+    ("linux-source", &[]),
+    ("gcc", &["/usr/bin/gcc"]),
+    ("make", &["/usr/bin/make"]),
+    ("flex", &["/usr/bin/flex"]),
+    ("bison", &["/usr/bin/bison"]),
+    ("bc", &["/usr/bin/bc"]),
+    ("libelf-dev", &["/usr/include/gelf.h"]),
     // Opens the page of `leanfs analyze --html`.
     ("chromium", &["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]),
     // Builds the sample releases; their versions decide what the mirror offers.

@@ -155,6 +155,13 @@ impl Reporter for Bars {
                     bar.finish_and_clear();
                 }
             }
+            Event::KernelProgress { steps, file } => {
+                self.stage.set_message(format!(
+                    "{}: {steps} files, {}",
+                    doing(Stage::Kernel),
+                    escaped(&file)
+                ));
+            }
             _ => {}
         }
     }

@@ -73,6 +73,7 @@ impl StageLog {
             Stage::Fetch => "Fetched and verified".to_owned(),
             Stage::Layers => "Filled the tree".to_owned(),
             Stage::Prune => "Pruned".to_owned(),
+            Stage::Kernel => "Built the kernel".to_owned(),
             Stage::Image if ended.images.is_empty() => "Wrote nothing".to_owned(),
             Stage::Image => format!("Wrote {}", ended.images.join(", ")),
         };
@@ -97,6 +98,7 @@ pub(super) fn doing(stage: Stage) -> &'static str {
         Stage::Layers => "Filling the tree",
         Stage::Prune => "Pruning",
         Stage::Image => "Writing images",
+        Stage::Kernel => "Building the kernel",
     }
 }
 
