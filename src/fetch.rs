@@ -316,7 +316,8 @@ impl<'a> Fetcher<'a> {
             let transport = self.online(address)?;
             let mut part = self.part(address, &name)?;
             // Somebody else may have brought it while this waited.
-            if !hit()? && !(self.bring_object(&sha256) && hit()?) {
+            let is_there = hit()? || self.bring_object(&sha256) && hit()?;
+            if !is_there {
                 let download = Download {
                     address,
                     name: &name,

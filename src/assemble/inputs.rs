@@ -6,6 +6,7 @@ use super::images::efi_stub;
 use super::{AssembleError, Assembly};
 use crate::apk::checksum::sha256;
 use crate::beam::{LockedPackage, lock_file};
+use crate::lock::FileRole;
 use crate::recipe::{ImageFormat, KernelSource, OtpSource, Recipe};
 use crate::report::manifest::{Input, Parameters};
 use crate::tree::{Content, Tree};
@@ -36,7 +37,7 @@ impl Assembly<'_> {
             false => file("release", &recipe.release)?,
         });
         match &recipe.otp {
-            OtpSource::Tarball { path, .. } => all.push(file("otp", path)?),
+            OtpSource::Tarball { path, .. } => all.push(self.input(FileRole::Otp, path)?),
             OtpSource::Url { url, sha256 } => {
                 let path = url.split(['?', '#']).next().unwrap_or_default();
                 all.push(Input {
@@ -49,7 +50,7 @@ impl Assembly<'_> {
             OtpSource::Automatic | OtpSource::Packages => {}
         }
         match &recipe.kernel {
-            KernelSource::File(path) => all.push(file("kernel", path)?),
+            KernelSource::File(path) => all.push(self.input(FileRole::Kernel, path)?),
             KernelSource::Build(build) => {
                 match build.sha256 {
                     Some(sha256) if build.is_remote() => {
@@ -78,7 +79,7 @@ impl Assembly<'_> {
         }
         for spec in &recipe.images {
             if matches!(spec.format, ImageFormat::Disk | ImageFormat::Qcow2) {
-                let stub = file("efi-stub", &efi_stub(spec, recipe.arch))?;
+                let stub = self.input(FileRole::EfiStub, &efi_stub(spec, recipe.arch))?;
                 if !all.contains(&stub) {
                     all.push(stub);
                 }
@@ -100,6 +101,21 @@ impl Assembly<'_> {
             all.push(Input { role: "dependencies".to_owned(), name, sha256, dir_hash: None });
         }
         Ok(inputs)
+    }
+}
+
+impl Assembly<'_> {
+    /// A file that a lock may have: then it need not be where the recipe has it.
+    fn input(&self, role: FileRole, path: &Path) -> Result<Input, AssembleError> {
+        match self.locked_entry(role, &path.to_string_lossy())? {
+            Some(locked) => Ok(Input {
+                role: role.name().to_owned(),
+                name: name(path),
+                sha256: Some(hex::encode(locked.sha256)),
+                dir_hash: None,
+            }),
+            None => file(role.name(), path),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use super::{AssembleError, Assembly};
 use crate::apk::{Dependency, IndexEntry};
 use crate::fetch::{LockedSources, VerifiedIndex, sha256_of_rest};
 use crate::layer::sysroot::AddedLibrary;
-use crate::lock::{ArchLock, FileRole, Lock, LockedLibrary, LockedPackage, LockedRepository, Role};
+use crate::lock::{
+    ArchLock, FileRole, Lock, LockedFile, LockedLibrary, LockedPackage, LockedRepository, Role,
+};
 use crate::recipe::{Recipe, Repository, RepositorySource};
 use crate::tree::{Content, LayerKind, Metadata, Node, NodeKind, Origin, Tree, TreePath};
 
@@ -234,8 +236,12 @@ impl Assembly<'_> {
             .collect())
     }
 
-    /// A tarball or kernel that is locked; `at` is where the recipe has it. Nothing if there is no lock.
-    pub(super) fn locked_file(&self, role: FileRole, at: &str) -> Result<Option<PathBuf>, AssembleError> {
+    /// What is locked of a tarball, a kernel or a stub; `at` is where the recipe has it. Nothing if there is no lock.
+    pub(super) fn locked_entry(
+        &self,
+        role: FileRole,
+        at: &str,
+    ) -> Result<Option<&LockedFile>, AssembleError> {
         let Locking::Locked(locked) = &self.locking else { return Ok(None) };
         let mut files = locked.lock.files.iter().filter(|file| file.role == role);
         let name = Path::new(at).file_name().unwrap_or_default().to_string_lossy();
@@ -244,8 +250,14 @@ impl Assembly<'_> {
             FileRole::EfiStub => files.find(|file| file.name == name),
             _ => files.next(),
         };
-        let Some(file) = file else {
-            return Err(AssembleError::NotLocked { lock: locked.path.clone(), what: crate::text::shown(at) });
+        let missing = || AssembleError::NotLocked { lock: locked.path.clone(), what: crate::text::shown(at) };
+        file.map(Some).ok_or_else(missing)
+    }
+
+    /// Its path, verified.
+    pub(super) fn locked_file(&self, role: FileRole, at: &str) -> Result<Option<PathBuf>, AssembleError> {
+        let (Locking::Locked(locked), Some(file)) = (&self.locking, self.locked_entry(role, at)?) else {
+            return Ok(None);
         };
         let sources = locked_sources(self.recipe, &locked.path);
         Ok(Some(self.fetcher.locked_file(file, at, &sources)?))

@@ -230,7 +230,7 @@ mod tests {
         let memo = Memo::open(Some(&derived), "hello", cache.path()).expect("a memo");
         assert_eq!(recalled(&memo, 1), None);
         assert_eq!(recalled(&memo, 2), Some(vec![2; 1000]));
-        assert_eq!(derived.start_again(), [path.clone()], "it is dropped");
+        assert_eq!(derived.start_again(), std::slice::from_ref(&path), "it is dropped");
         assert!(!path.exists());
         remember(&memo, 1, 100);
         memo.save(&derived, "hello").expect("saved");

@@ -66,7 +66,7 @@ impl Kind {
     /// Where a file stands says what it is.
     fn of(below: &Path) -> Option<Self> {
         let mut parts = below.iter().map(|part| part.to_string_lossy());
-        let (first, last) = (parts.next()?, parts.last());
+        let (first, last) = (parts.next()?, parts.next_back());
         Some(match &*first {
             "objects" => Self::Downloads,
             "partial" => Self::Partial,

@@ -60,7 +60,7 @@ enum Place {
     Server(String),
     #[cfg(feature = "s3")]
     Bucket {
-        bucket: rusty_s3::Bucket,
+        bucket: Box<rusty_s3::Bucket>,
         credentials: Option<rusty_s3::Credentials>,
         prefix: String,
     },
@@ -296,7 +296,7 @@ fn bucket(text: &str, credentials: Option<&S3Credentials>) -> Result<Place, Stri
     });
     let prefix = prefix.trim_matches('/');
     let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-    Ok(Place::Bucket { bucket, credentials, prefix })
+    Ok(Place::Bucket { bucket: Box::new(bucket), credentials, prefix })
 }
 
 impl Fetcher<'_> {

@@ -33,6 +33,9 @@ struct Sum {
     damage: Option<Arc<AtomicBool>>,
 }
 
+/// A file, where in it some bytes stand, and their SHA-256.
+type Place<'a> = (&'a Arc<File>, u64, Option<[u8; 32]>);
+
 impl Content {
     /// Bytes in memory, for small and generated files.
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
@@ -65,7 +68,7 @@ impl Content {
     }
 
     /// Where the bytes stand in an open file, if they do, and their SHA-256 if it is known.
-    pub(crate) fn place(&self) -> Option<(&Arc<File>, u64, Option<[u8; 32]>)> {
+    pub(crate) fn place(&self) -> Option<Place<'_>> {
         match &self.0 {
             Inner::Range { file, offset, sum, .. } => {
                 Some((file, *offset, sum.as_ref().map(|sum| sum.sha256)))

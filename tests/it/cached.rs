@@ -29,6 +29,9 @@ fn assert_same(found: &Outputs, expected: &Outputs, when: &str) {
     }
 }
 
+/// What is damaged, and how.
+type Damage<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
+
 /// A run of the sample application.
 struct Place {
     bench: Bench,
@@ -102,7 +105,7 @@ fn nothing_in_the_cache_changes_a_result() {
         assert_same(&place.run(&place.bench.path("cold2"), &overlay).0, &changed, "from an empty cache");
 
         // All that would be read is damaged, then all descriptions, then all is empty.
-        let damages: [(&str, &dyn Fn(&mut Vec<u8>)); 3] = [
+        let damages: [Damage; 3] = [
             ("contents", &|bytes| {
                 let end = bytes.len() - bytes.len() / 8;
                 bytes[..end].iter_mut().step_by(50).for_each(|byte| *byte ^= 0xff);

@@ -246,7 +246,7 @@ fn stubs_of_disks_are_locked() {
     project.fail(
         &[&["lock"][..], &["--disk", "--efi-stub", "nowhere.efi"]].concat(),
         1,
-        &["there is no UEFI stub"],
+        &["nowhere.efi can't be read"],
     );
 }
 
