@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The digits are the SHA-256 of what the result was made from: hashes of contents, settings, and the version of the rules
-//! ([`RULES`], a hash of this program's sources). So nothing here can be out of date: another input has another name.
+//! (a hash of this program's sources). So nothing here can be out of date: another input has another name.
 //!
 //! Invariants: a file gets its name when it is complete. It is not synced to the disk, because everything in it is hashed
 //! before it is used: what a crash, a full disk or a failing one has damaged is dropped, and made again. Nothing here is

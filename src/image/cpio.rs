@@ -43,7 +43,7 @@ pub fn write(tree: &ValidTree, output: &mut dyn Write) -> Result<(), ImageError>
 /// the file itself.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_member(tree: &ValidTree, wanted: Wanted<'_>, output: &mut dyn Write) -> Result<(), ImageError> {
     check(tree)?;
     let mut archive = Archive { output, position: 0 };
