@@ -200,7 +200,7 @@ impl Assembly<'_> {
         loop {
             let needs = closure.libcs.keys().map(|path| (path.clone(), closure.needs(path))).collect();
             let (removals, reasons) =
-                prune::unused_libraries(tree, &needs, &[&otp.prefix, &release_root], &asked)?;
+                prune::unused_libraries(tree, &needs, &[&otp.prefix, &release_root], &asked, &self.memo)?;
             pruned.reasons.extend(reasons);
             if removals.is_empty() {
                 pruned.removals.sort_by(|a, b| a.path.cmp(&b.path));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::{PruneError, Reason, Removal, Rule};
+use crate::cache::Memo;
 use crate::tree::{LayerKind, NodeKind, Tree, TreePath};
 
 /// Directories in which loaders look by themselves.
@@ -13,7 +14,7 @@ const SYSTEM_DIRECTORIES: [&[u8]; 3] = [b"lib", b"usr/lib", b"usr/local/lib"];
 ///
 /// `needs` tells, for each ELF file that a loader starts or loads, what it needs (through all libraries between).
 /// `of_otp` is where plug-ins of the emulator stand, and `asked` are the packages (with their versions) that the user
-/// wants for themselves: everything there stays.
+/// wants for themselves: everything there stays. `memo` may know which files hold which names.
 ///
 /// A library that is not needed stays when a file that stays holds its name, or the name of the directory that it
 /// stands in, as text: it may be loaded by that (`dlopen`). OpenSSL's providers and engines are.
@@ -25,6 +26,7 @@ pub fn unused_libraries(
     needs: &BTreeMap<TreePath, BTreeSet<TreePath>>,
     of_otp: &[&TreePath],
     asked: &BTreeSet<String>,
+    memo: &Memo,
 ) -> Result<(Vec<Removal>, BTreeMap<TreePath, Reason>), PruneError> {
     let mut waiting: BTreeSet<TreePath> = BTreeSet::new();
     let mut staying: BTreeSet<TreePath> = BTreeSet::new();
@@ -61,7 +63,7 @@ pub fn unused_libraries(
         let mut named = BTreeMap::new();
         if !waiting.is_empty() {
             for path in staying.iter().filter(|path| !searched.contains(*path)) {
-                for library in names_in(tree, path, &waiting)
+                for library in names_in(tree, path, &waiting, memo)
                     .map_err(|source| PruneError::Io { path: path.clone(), source })?
                 {
                     named.entry(library).or_insert_with(|| path.clone());
@@ -119,24 +121,47 @@ fn is_library(path: &TreePath) -> bool {
 }
 
 /// The libraries of `waiting` whose names stand in the file.
-fn names_in(tree: &Tree, path: &TreePath, waiting: &BTreeSet<TreePath>) -> io::Result<Vec<TreePath>> {
+fn names_in(
+    tree: &Tree,
+    path: &TreePath,
+    waiting: &BTreeSet<TreePath>,
+    memo: &Memo,
+) -> io::Result<Vec<TreePath>> {
     /// The largest file that is searched for names.
     const MOST_BYTES: u64 = 512 << 20;
     let Some((_, content)) = tree.file(path) else { return Ok(Vec::new()) };
-    let bytes = content.read(MOST_BYTES)?;
-    Ok(waiting.iter().filter(|library| is_named(&bytes, library)).cloned().collect())
+    let names: Vec<&[u8]> = waiting.iter().map(name_of).collect();
+    let (rule, sha256) = (format!("names {}", names.join(&0).escape_ascii()), content.sha256()?);
+    let known = memo.recall_bytes(&rule, &sha256).filter(|known| known.len() == names.len());
+    let found = match known {
+        Some(known) => known,
+        None => {
+            let bytes = content.read(MOST_BYTES)?;
+            let is_there = |name: &&[u8]| u8::from(memchr::memmem::find(&bytes, name).is_some());
+            let found: Vec<u8> = names.iter().map(is_there).collect();
+            memo.remember(&rule, &sha256, &found)?;
+            found
+        }
+    };
+    Ok(waiting
+        .iter()
+        .zip(found)
+        .filter(|(_, found)| *found != 0)
+        .map(|(library, _)| library.clone())
+        .collect())
 }
 
-fn is_named(bytes: &[u8], library: &TreePath) -> bool {
+/// What a file that loads a library by its name holds of that.
+fn name_of(library: &TreePath) -> &[u8] {
     let name = library.file_name().unwrap_or_default();
     let stem = name.windows(3).position(|window| window == b".so").map_or(name, |end| &name[..end + 3]);
-    let directory = library.parent().unwrap_or_default();
-    let finder = if SYSTEM_DIRECTORIES.contains(&directory.as_bytes()) {
-        memchr::memmem::Finder::new(stem)
+    let whole = library.as_bytes();
+    let directory = &whole[..whole.len().saturating_sub(name.len() + 1)];
+    if SYSTEM_DIRECTORIES.contains(&directory) {
+        stem
     } else {
-        memchr::memmem::Finder::new(directory.file_name().unwrap_or(stem))
-    };
-    finder.find(bytes).is_some()
+        directory.rsplit(|&byte| byte == b'/').next().filter(|name| !name.is_empty()).unwrap_or(stem)
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +187,8 @@ mod tests {
         );
         let asked = asked.iter().map(|name| (*name).to_owned()).collect();
         let (removals, reasons) =
-            unused_libraries(tree, &needs, &[&path("otp"), &path("app")], &asked).expect("readable");
+            unused_libraries(tree, &needs, &[&path("otp"), &path("app")], &asked, &Memo::empty())
+                .expect("readable");
         for removal in &removals {
             assert!(!reasons.contains_key(&removal.path), "{}", removal.path);
         }

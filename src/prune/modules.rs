@@ -138,6 +138,8 @@ pub(super) fn prune(tree: &Tree, input: &PruneInput<'_>) -> Result<Outcome, Prun
         }
     }
     outcome.unfollowed = unfollowed(&modules, &reached);
+    // Thousands of small things to be given back: nobody has to wait for it.
+    let _ = std::thread::Builder::new().spawn(move || drop(modules));
     Ok(outcome)
 }
 

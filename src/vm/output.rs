@@ -127,7 +127,9 @@ pub(super) mod sample {
     pub(in crate::vm) fn manifest(format: u64, outputs: &str) -> String {
         format!(
             r#"{{"format":{format},"leanfs":"0.1.0","arch":"x86_64","prune":"apps","unfollowed":[],"release":{{"name":"a","version":"1","erts":"15",
-            "otp_source":"release","applications":{{}}}},"packages":[],"left_out":[],"unknown_scripts":[],"notes":[],
+            "otp_source":"release","applications":{{}}}},"source_date_epoch":0,"parameters":{{"packages":[],"otp":"release","kernel":"file",
+            "images":[],"keep":[],"shell":false}},"inputs":[],
+            "applications":[],"packages":[],"left_out":[],"unknown_scripts":[],"notes":[],
             "outputs":[{outputs}],"files":[],"removed":[],"command_line":"console=ttyS0"}}"#
         )
     }
@@ -140,7 +142,7 @@ pub(super) mod sample {
     /// Writes a directory that is consistent.
     pub(in crate::vm) fn write(directory: &std::path::Path) {
         let outputs = [output("kernel", "kernel", 3), output("initramfs.cpio.xz", "initramfs", 2)].join(",");
-        fs_err::write(directory.join("manifest.json"), manifest(2, &outputs)).expect("written");
+        fs_err::write(directory.join("manifest.json"), manifest(3, &outputs)).expect("written");
         fs_err::write(directory.join("kernel"), "abc").expect("written");
         fs_err::write(directory.join("initramfs.cpio.xz"), "ab").expect("written");
     }
@@ -200,7 +202,7 @@ mod tests {
             fs::write(path(name), "ab").expect("written");
         }
         let outputs = all.map(|(name, kind)| output(name, kind, 2)).join(",");
-        fs::write(path("manifest.json"), manifest(2, &outputs)).expect("written");
+        fs::write(path("manifest.json"), manifest(3, &outputs)).expect("written");
         let read = |format| BootFiles::read(directory.path(), format);
         let rooted = |root: &str| Boot::Kernel {
             kernel: path("kernel"),
@@ -238,7 +240,7 @@ mod tests {
             fs::write(path(name), "ab").expect("written");
         }
         let outputs = all.map(|(name, kind)| output(name, kind, 2)).join(",");
-        fs::write(path("manifest.json"), manifest(2, &outputs)).expect("written");
+        fs::write(path("manifest.json"), manifest(3, &outputs)).expect("written");
         for name in ["data.ext4", "disk.img", "disk.qcow2"] {
             fs::write(path(name), "abc").expect("written");
         }
@@ -257,17 +259,17 @@ mod tests {
         let table = [
             (None, "no manifest.json, so this is no output directory of leanfs"),
             (Some("{".to_owned()), "manifest.json: not a manifest"),
-            (Some("{\"format\":2}".to_owned()), "manifest.json: not a manifest"),
+            (Some("{\"format\":3}".to_owned()), "manifest.json: not a manifest"),
             (Some(manifest(7, "")), "manifest.json: format 7, but this leanfs reads format 2"),
-            (Some(manifest(2, "")), "manifest.json: lists no kernel, which a guest needs"),
-            (Some(manifest(2, &kernel)), "manifest.json: lists no initramfs, which a guest needs"),
+            (Some(manifest(3, "")), "manifest.json: lists no kernel, which a guest needs"),
+            (Some(manifest(3, &kernel)), "manifest.json: lists no initramfs, which a guest needs"),
             (
-                Some(manifest(2, &output("../kernel", "kernel", 3))),
+                Some(manifest(3, &output("../kernel", "kernel", 3))),
                 "manifest.json: the output name \"../kernel\" is no plain file name",
             ),
-            (Some(manifest(2, &output("..", "kernel", 3))), "the output name \"..\" is no plain file name"),
-            (Some(manifest(2, &output("kernel", "kernel", 4))), "kernel: 3 bytes, but the manifest says 4"),
-            (Some(manifest(2, &output("vmlinuz", "kernel", 3))), "vmlinuz: cannot be read"),
+            (Some(manifest(3, &output("..", "kernel", 3))), "the output name \"..\" is no plain file name"),
+            (Some(manifest(3, &output("kernel", "kernel", 4))), "kernel: 3 bytes, but the manifest says 4"),
+            (Some(manifest(3, &output("vmlinuz", "kernel", 3))), "vmlinuz: cannot be read"),
         ];
         for (text, expected) in table {
             let directory = tempfile::tempdir().expect("a directory");
