@@ -260,7 +260,7 @@ mod tests {
             (None, "no manifest.json, so this is no output directory of leanfs"),
             (Some("{".to_owned()), "manifest.json: not a manifest"),
             (Some("{\"format\":3}".to_owned()), "manifest.json: not a manifest"),
-            (Some(manifest(7, "")), "manifest.json: format 7, but this leanfs reads format 2"),
+            (Some(manifest(7, "")), "manifest.json: format 7, but this leanfs reads format 3"),
             (Some(manifest(3, "")), "manifest.json: lists no kernel, which a guest needs"),
             (Some(manifest(3, &kernel)), "manifest.json: lists no initramfs, which a guest needs"),
             (
