@@ -429,10 +429,14 @@ impl RecipeFlags<'_> {
         // What is written nowhere has no directory.
         let output = self.images.map_or(Path::new(""), |images| &images.output);
         let mut recipe = settings.into_recipe(output, self.fetch.cache(environment)?)?;
-        recipe.file = Some(recipe_file(directory)).filter(|path| path.is_file());
+        let file = recipe_file(directory);
+        recipe.file = is_file(&file)?.then_some(file);
         if is_of_project {
-            let there = ["mix.lock", "rebar.lock"].map(|name| directory.join(name));
-            recipe.dependency_locks = there.into_iter().filter(|path| path.is_file()).collect();
+            for path in ["mix.lock", "rebar.lock"].map(|name| directory.join(name)) {
+                if is_file(&path)? {
+                    recipe.dependency_locks.push(path);
+                }
+            }
         }
         recipe.allow_untrusted = self.packages.allow_untrusted;
         recipe.offline = self.fetch.offline;
@@ -544,6 +548,15 @@ impl FetchFlags {
             Failure::usage("there is no home directory for a cache of downloads")
                 .hinted("name a directory with `--cache-dir`".to_owned())
         })
+    }
+}
+
+/// Whether there is a file. A disk that does not say is no answer: the manifest names what is there.
+fn is_file(path: &Path) -> Result<bool, Failure> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Failure::unreadable(path, error)),
     }
 }
 
